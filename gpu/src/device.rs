@@ -1,0 +1,442 @@
+//! The only face of the crate to the outside: a device that answers, whatever happens to its hardware.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::adapter::{self, Choice};
+use crate::exact::exact;
+use crate::reference::{self, F32_RELATIVE_ERROR};
+use crate::wgpu_device::{Failure, WgpuDevice};
+use crate::{Answer, Column, GpuError, Hit, SpecQuery, cpu, selftest, simd};
+
+/// How long a lost device is left alone after a failed attempt to open it again.
+const REST: Duration = Duration::from_secs(10);
+
+/// How to open a device, beyond which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OpenOptions {
+    /// The largest number of rows of one segment in device memory, rounded down to whole mask words; the device's own limit
+    /// where there is none. Answers do not depend on it.
+    pub segment_rows: Option<u32>,
+}
+
+/// What a device is, for reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceReport {
+    /// Its name, as answers give it.
+    pub name: String,
+    /// `CPU`, or the adapter's kind.
+    pub kind: &'static str,
+    /// `cpu`, `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// The driver and its version, or the CPU's instruction set.
+    pub driver: String,
+    /// The largest part of a buffer that a kernel sees at once, in bytes; `None` for the CPU.
+    pub max_binding_bytes: Option<u64>,
+    /// Rows of one segment in device memory; `None` for the CPU.
+    pub segment_rows: Option<u32>,
+    /// Why this device was chosen over others, or what is wrong with it now.
+    pub note: Option<String>,
+}
+
+/// The exact answer to a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExactAnswer {
+    /// The k best rows as (f64 score, row number), in that order.
+    pub hits: Vec<(f64, u32)>,
+    /// The device that searched.
+    pub device: String,
+    /// Why it was not the device that was opened, where it was not.
+    pub note: Option<String>,
+}
+
+/// A device that answers queries. Cheap to clone, and may be used from many threads.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cpu_name: String,
+    /// Why Auto came to this device, where it was not the first it tried.
+    note: Option<String>,
+    gpu: Option<Gpu>,
+}
+
+struct Gpu {
+    name: String,
+    /// As it was when it was opened first.
+    report: DeviceReport,
+    options: OpenOptions,
+    slot: Mutex<Slot>,
+}
+
+enum Slot {
+    Ready(Arc<WgpuDevice>),
+    /// Lost, and not to be opened before then.
+    Lost {
+        why: String,
+        retry: Instant,
+    },
+    /// Lost, and being opened again by a thread.
+    Opening {
+        why: String,
+    },
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Device").field(&self.name()).finish()
+    }
+}
+
+impl Device {
+    /// Opens a device, and has it answer golden queries before it is trusted.
+    ///
+    /// [`Choice::Auto`] takes the first real GPU that passes, else the CPU; the reason is in [`Device::describe`].
+    ///
+    /// # Errors
+    /// For [`Choice::Named`]: [`GpuError::NoAdapter`] where no adapter's name contains it, [`GpuError::Device`] where it does
+    /// not open, [`GpuError::SelfTest`] where it answers wrongly.
+    pub fn open(choice: &Choice) -> Result<Device, GpuError> {
+        Device::open_with(choice, OpenOptions::default())
+    }
+
+    /// Opens a device with options.
+    ///
+    /// # Errors
+    /// As for [`Device::open`].
+    pub fn open_with(choice: &Choice, options: OpenOptions) -> Result<Device, GpuError> {
+        match choice {
+            Choice::Cpu => Ok(Device::cpu()),
+            Choice::Named(name) => Ok(Device::of(open_gpu(&adapter::named(name)?, options)?, options, None)),
+            Choice::Auto => Ok(Device::auto(options)),
+        }
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Device {
+        Device::cpu_because(None)
+    }
+
+    fn auto(options: OpenOptions) -> Device {
+        let mut refused = Vec::new();
+        for adapter in adapter::real_gpus() {
+            match open_gpu(&adapter, options) {
+                Ok(gpu) => {
+                    return Device::of(gpu, options, (!refused.is_empty()).then(|| refused.join("; ")));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "device refused");
+                    refused.push(error.to_string());
+                }
+            }
+        }
+        let why = if refused.is_empty() { "there is no GPU".to_owned() } else { refused.join("; ") };
+        Device::cpu_because(Some(why))
+    }
+
+    fn cpu_because(note: Option<String>) -> Device {
+        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpu: None }) }
+    }
+
+    fn of(gpu: WgpuDevice, options: OpenOptions, note: Option<String>) -> Device {
+        let adapter = gpu.report();
+        let report = DeviceReport {
+            name: adapter.name.clone(),
+            kind: adapter.kind,
+            backend: adapter.backend.clone(),
+            driver: adapter.driver.clone(),
+            max_binding_bytes: Some(adapter.max_binding_bytes),
+            segment_rows: Some(gpu.segment_rows()),
+            note: note.clone(),
+        };
+        let gpu = Gpu { name: report.name.clone(), report, options, slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
+        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpu: Some(gpu) }) }
+    }
+
+    /// The device's name: the adapter's, or `CPU (model, threads, instruction set)`.
+    pub fn name(&self) -> &str {
+        self.inner.gpu.as_ref().map_or(&self.inner.cpu_name, |gpu| &gpu.name)
+    }
+
+    /// What the device is, why it was chosen, and whether it is lost at the moment.
+    pub fn describe(&self) -> DeviceReport {
+        match &self.inner.gpu {
+            None => DeviceReport {
+                name: self.inner.cpu_name.clone(),
+                kind: "CPU",
+                backend: "cpu".to_owned(),
+                driver: simd::level().to_owned(),
+                max_binding_bytes: None,
+                segment_rows: None,
+                note: self.inner.note.clone(),
+            },
+            Some(gpu) => match &*gpu.slot() {
+                Slot::Ready(_) => gpu.report.clone(),
+                Slot::Lost { why, .. } | Slot::Opening { why } => {
+                    DeviceReport { note: Some(format!("{why}; the CPU answers")), ..gpu.report.clone() }
+                }
+            },
+        }
+    }
+
+    /// The k best rows by f32 score, ordered by (score, row number): the same for any number of threads or segments. Scores
+    /// saturate near 1e36.
+    ///
+    /// Where a GPU fails, the CPU answers, and the answer says so in its device and note. A lost GPU is opened again in the
+    /// background.
+    ///
+    /// # Errors
+    /// Those of [`SpecQuery::check`]; the hardware causes none.
+    pub fn spec(&self, query: &SpecQuery) -> Result<Answer, GpuError> {
+        let rows = query.check()?;
+        let (hits, note) = self.inner.hits(query, rows);
+        Ok(Answer { hits, device: self.answered_by(&note), note })
+    }
+
+    /// The k best rows by the f64 score of [`crate::reference`] over the query's own columns; see [`Device::exact_by`].
+    ///
+    /// # Errors
+    /// Those of [`SpecQuery::check`]; the hardware causes none.
+    pub fn exact(&self, query: &SpecQuery) -> Result<ExactAnswer, GpuError> {
+        query.check()?;
+        self.exact_by(query, F32_RELATIVE_ERROR, |row| reference::score(query.targets, row as usize))
+    }
+
+    /// The k best rows by an f64 score of the caller's: [`Device::spec`] for somewhat more rows, these scored by `score`,
+    /// and repeated for more rows until no other row can belong to them. The same on every device.
+    ///
+    /// `score` gives `None` where a row does not count. The f32 score of the query is within the relative `error` of it
+    /// (at least [`F32_RELATIVE_ERROR`]; more where the columns are themselves rounded), and 0 where it is 0.
+    ///
+    /// # Errors
+    /// Those of [`SpecQuery::check`]; the hardware causes none.
+    pub fn exact_by(
+        &self,
+        query: &SpecQuery,
+        error: f64,
+        score: impl Fn(u32) -> Option<f64> + Sync,
+    ) -> Result<ExactAnswer, GpuError> {
+        let rows = query.check()?;
+        let mut note = None;
+        let hits = exact(query, rows, error, score, |query| {
+            let (hits, why) = self.inner.hits(query, rows);
+            note = note.take().or(why);
+            Ok::<_, GpuError>(hits)
+        })?;
+        Ok(ExactAnswer { hits, device: self.answered_by(&note), note })
+    }
+
+    /// Copies columns to the device, so that the first query does not wait for it. Does nothing on the CPU.
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] where they do not fit or the device is lost; queries are answered all the same.
+    pub fn warm_up(&self, columns: &[Arc<Column>]) -> Result<(), GpuError> {
+        let Some(gpu) = &self.inner.gpu else { return Ok(()) };
+        let failed = |why: String| GpuError::Device { device: gpu.name.clone(), why };
+        let ready = self.inner.ready(gpu).map_err(failed)?;
+        ready.load(columns).map_err(|failure| {
+            let why = failure.to_string();
+            gpu.fail(&ready, failure);
+            failed(why)
+        })
+    }
+
+    /// Frees all memory on the device; columns are copied again when a query needs them. Does nothing on the CPU. Columns that
+    /// were dropped are freed by the next query anyway.
+    pub fn release(&self) {
+        if let Some(gpu) = &self.inner.gpu
+            && let Slot::Ready(ready) = &*gpu.slot()
+        {
+            ready.release();
+        }
+    }
+
+    fn answered_by(&self, note: &Option<String>) -> String {
+        if note.is_some() { self.inner.cpu_name.clone() } else { self.name().to_owned() }
+    }
+}
+
+impl Inner {
+    /// The answer, and why the CPU gave it where the GPU should have.
+    fn hits(self: &Arc<Inner>, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
+        let Some(gpu) = &self.gpu else { return (cpu::spec(query, rows), None) };
+        let why = match self.ready(gpu) {
+            Err(why) => why,
+            Ok(ready) => match ready.spec(query, rows) {
+                Ok(hits) => return (hits, None),
+                Err(failure) => {
+                    let why = format!("{} {failure}", gpu.name);
+                    gpu.fail(&ready, failure);
+                    why
+                }
+            },
+        };
+        tracing::warn!(%why, "the CPU answers");
+        (cpu::spec(query, rows), Some(format!("{why}; the CPU answered")))
+    }
+
+    /// The opened device, or why there is none at the moment; then somebody is opening it, or it rests.
+    fn ready(self: &Arc<Inner>, gpu: &Gpu) -> Result<Arc<WgpuDevice>, String> {
+        let mut slot = gpu.slot();
+        let why = match &*slot {
+            Slot::Ready(ready) => return Ok(ready.clone()),
+            Slot::Opening { why } => return Err(why.clone()),
+            Slot::Lost { why, retry } if Instant::now() < *retry => return Err(why.clone()),
+            Slot::Lost { why, .. } => why.clone(),
+        };
+        let inner = Arc::downgrade(self);
+        let started = std::thread::Builder::new().name("device".to_owned()).spawn(move || reopen(&inner));
+        *slot = match started {
+            Ok(_) => Slot::Opening { why: why.clone() },
+            Err(_) => Slot::Lost { why: why.clone(), retry: Instant::now() + REST },
+        };
+        Err(why)
+    }
+}
+
+impl Gpu {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lost device leaves its slot, unless another one has taken it meanwhile.
+    fn fail(&self, device: &Arc<WgpuDevice>, failure: Failure) {
+        let mut slot = self.slot();
+        if let (Failure::Lost(_), Slot::Ready(ready)) = (&failure, &*slot)
+            && Arc::ptr_eq(ready, device)
+        {
+            *slot = Slot::Lost { why: format!("{} {failure}", self.name), retry: Instant::now() };
+        }
+    }
+}
+
+/// Opens a lost device again, on a thread of its own.
+fn reopen(inner: &Weak<Inner>) {
+    let Some((name, options)) =
+        inner.upgrade().and_then(|inner| inner.gpu.as_ref().map(|gpu| (gpu.name.clone(), gpu.options)))
+    else {
+        return;
+    };
+    let opened = adapter::named(&name).and_then(|adapter| open_gpu(&adapter, options));
+    let Some(inner) = inner.upgrade() else { return };
+    let Some(gpu) = &inner.gpu else { return };
+    *gpu.slot() = match opened {
+        Ok(opened) => Slot::Ready(Arc::new(opened)),
+        Err(error) => Slot::Lost { why: format!("{name} lost ({error})"), retry: Instant::now() + REST },
+    };
+}
+
+fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<WgpuDevice, GpuError> {
+    let device = WgpuDevice::open(adapter, options.segment_rows)?;
+    selftest::run(|query| {
+        let rows = query.targets.first().map_or(0, |target| target.column.len());
+        device.spec(query, rows)
+    })
+    .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
+    device.release();
+    Ok(device)
+}
+
+fn cpu_name() -> String {
+    let threads = rayon::current_num_threads();
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("CPU ({}, {threads} thread{plural}, {})", cpu_model(), simd::level())
+}
+
+/// The processor's own name, where it can be asked.
+#[cfg(target_arch = "x86_64")]
+fn cpu_model() -> String {
+    use std::arch::x86_64::__cpuid;
+
+    const FIRST: u32 = 0x8000_0002;
+    const LAST: u32 = 0x8000_0004;
+    if __cpuid(0x8000_0000).eax < LAST {
+        return std::env::consts::ARCH.to_owned();
+    }
+    let bytes: Vec<u8> = (FIRST..=LAST)
+        .map(__cpuid)
+        .flat_map(|part| [part.eax, part.ebx, part.ecx, part.edx])
+        .flat_map(u32::to_le_bytes)
+        .take_while(|&byte| byte != 0)
+        .collect();
+    let name = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
+    if name.is_empty() { std::env::consts::ARCH.to_owned() } else { name }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn cpu_model() -> String {
+    std::env::consts::ARCH.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Missing, Target};
+
+    fn adapter() -> Option<Device> {
+        let Some(first) = crate::adapters().into_iter().next() else {
+            assert!(std::env::var("MATGENOME_REQUIRE_GPU").as_deref() != Ok("1"), "there is no adapter");
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter");
+            }
+            return None;
+        };
+        Some(Device::open(&Choice::Named(first.name)).unwrap())
+    }
+
+    fn target(rows: usize) -> Target {
+        let column = Column::new((0..rows).map(|row| row as f32).collect(), vec![0.5; rows]).unwrap();
+        Target { column, lo: 7.0, hi: 9.0, inv_tolerance: 1.0, weight: 1.0, missing: Missing::Ignore }
+    }
+
+    fn opened(device: &Device) -> Arc<WgpuDevice> {
+        match &*device.inner.gpu.as_ref().unwrap().slot() {
+            Slot::Ready(ready) => ready.clone(),
+            _ => panic!("not ready"),
+        }
+    }
+
+    #[test]
+    fn a_lost_device_is_answered_for_by_the_cpu_and_comes_back() {
+        let Some(device) = adapter() else { return };
+        let targets = [target(1000)];
+        let query = SpecQuery { targets: &targets, mask: None, k: 5 };
+        let before = device.spec(&query).unwrap();
+        assert_eq!((before.device.as_str(), &before.note), (device.name(), &None));
+        opened(&device).lose();
+        let lost = device.spec(&query).unwrap();
+        assert_eq!(lost.hits.iter().map(|hit| hit.row).collect::<Vec<_>>(), [8, 7, 9, 6, 10]);
+        assert!(lost.device.starts_with("CPU ("), "{lost:?}");
+        assert!(lost.note.as_ref().is_some_and(|note| note.contains("lost")), "{lost:?}");
+        let described = device.describe();
+        assert!(described.note.is_some(), "{described:?}");
+        // each call may find it still being opened; there is no other way to wait for it than to ask
+        let patience = Instant::now() + Duration::from_secs(60);
+        while device.spec(&query).unwrap().note.is_some() {
+            assert!(Instant::now() < patience, "it never came back");
+            std::thread::yield_now();
+        }
+        assert_eq!(device.spec(&query).unwrap(), before);
+        assert_eq!(device.describe().note, None);
+    }
+
+    #[test]
+    fn columns_are_held_while_they_live() {
+        let Some(device) = adapter() else { return };
+        let gpu = opened(&device);
+        assert_eq!(gpu.columns_held(), 0, "nothing is left of the self-test");
+        let (one, two) = (target(100), target(100));
+        device.warm_up(&[one.column.clone(), two.column.clone(), one.column.clone()]).unwrap();
+        assert_eq!(gpu.columns_held(), 2);
+        drop(two);
+        device.spec(&SpecQuery { targets: std::slice::from_ref(&one), mask: None, k: 1 }).unwrap();
+        assert_eq!(gpu.columns_held(), 1);
+        device.release();
+        assert_eq!(gpu.columns_held(), 0);
+        let answer = device.spec(&SpecQuery { targets: std::slice::from_ref(&one), mask: None, k: 1 }).unwrap();
+        assert_eq!((answer.hits[0].row, answer.note), (8, None));
+    }
+}

@@ -1,0 +1,55 @@
+//! Exact answers from f32 devices: ask for a few more rows than wanted, score them again in f64, and ask for more until no
+//! row that was left out can belong to the best.
+
+use rayon::prelude::*;
+
+use crate::{Hit, SpecQuery, reference};
+
+/// Rows asked for beyond which scoring every row in f64 is faster than asking again.
+const ALL_FROM: usize = 16_384;
+
+/// The k best rows by f64 score, ordered by (score, row number).
+///
+/// `score` is the f64 score of a row, `None` where the row does not count; a device's f32 score is within the relative
+/// `error` of it, and 0 where it is 0. `ask` answers f32 queries. Asks again, for eight times as many rows, while ties
+/// at the end or scores within the error leave a doubt, and at last scores all rows.
+pub(crate) fn exact<E>(
+    query: &SpecQuery,
+    rows: usize,
+    error: f64,
+    score: impl Fn(u32) -> Option<f64> + Sync,
+    mut ask: impl FnMut(&SpecQuery) -> Result<Vec<Hit>, E>,
+) -> Result<Vec<(f64, u32)>, E> {
+    let k = query.k.min(rows);
+    let mut wanted = (k + k / 4 + 16).min(rows);
+    let mut ranked = loop {
+        if wanted > ALL_FROM.max(2 * k) {
+            let allowed: Vec<u32> = match query.mask {
+                Some(mask) => mask.iter_ones().map(|row| row as u32).collect(),
+                None => (0..rows as u32).collect(),
+            };
+            break rank(&allowed, &score);
+        }
+        let hits = ask(&SpecQuery { k: wanted, ..*query })?;
+        let found: Vec<u32> = hits.iter().map(|hit| hit.row).collect();
+        let ranked = rank(&found, &score);
+        let all_there = hits.len() < wanted || wanted == rows;
+        let certain = match (k.checked_sub(1).and_then(|at| ranked.get(at)), hits.last()) {
+            (Some(kth), Some(last)) => reference::certain(kth.0, last.score, error),
+            _ => k == 0,
+        };
+        if all_there || certain {
+            break ranked;
+        }
+        wanted = wanted.saturating_mul(8).min(rows);
+    };
+    ranked.truncate(k);
+    Ok(ranked)
+}
+
+fn rank(rows: &[u32], score: &(impl Fn(u32) -> Option<f64> + Sync)) -> Vec<(f64, u32)> {
+    let scored = rows.par_iter().with_min_len(512).filter_map(|&row| Some((score(row)?, row)));
+    let mut ranked: Vec<(f64, u32)> = scored.collect();
+    ranked.par_sort_unstable_by(reference::order);
+    ranked
+}

@@ -1,0 +1,34 @@
+//! Numbers in, ranked row numbers out: WGSL kernels and their CPU twin.
+//!
+//! A [`Column`] holds what is believed of one property of every row, a [`Target`] is a window on a column, and
+//! [`Device::spec`] finds the `k` rows nearest to all windows of a [`SpecQuery`] among those that a [`Mask`] allows. The score
+//! is defined in [`mod@reference`]; GPU and CPU compute it in f32 and order rows by (score bits, row number), and
+//! [`Device::exact`] has the last word in f64, the same on every device.
+//!
+//! This crate never sees a file, a record, a property's name or Arrow: it sees columns of f32, bit masks and row numbers.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod adapter;
+mod cpu;
+mod device;
+mod error;
+mod exact;
+mod kernel;
+mod mask;
+pub mod normal;
+mod query;
+pub mod reference;
+mod segment;
+mod selftest;
+mod shader;
+mod simd;
+mod topk;
+mod wgpu_device;
+
+pub use adapter::{AdapterReport, Choice, adapters};
+pub use device::{Device, DeviceReport, ExactAnswer, OpenOptions};
+pub use error::GpuError;
+pub use kernel::FLOOR_F32;
+pub use mask::Mask;
+pub use query::{Answer, Column, Hit, MAX_ROWS, MAX_TARGETS, Missing, SpecQuery, Target};

@@ -1,0 +1,115 @@
+//! Golden queries that a device must answer before it is used: wrong drivers answer quickly and without an error.
+
+use std::sync::Arc;
+
+use crate::exact::exact;
+use crate::{Column, Hit, Mask, Missing, SpecQuery, Target, reference};
+
+const ROWS: usize = 20_011;
+
+/// Asks a device queries whose answers are known from the f64 reference; says which one was wrong.
+pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Result<Vec<Hit>, E>) -> Result<(), String> {
+    let mask = Mask::from_fn(ROWS, |row| noise(row, 0) < 0.5);
+    let ties = targets(1, |row, _| ((noise(row, 1) * 4.0).floor(), 0.0))?;
+    let few = targets(3, belief)?;
+    let many = targets(6, belief)?;
+    for (name, targets, mask, k) in
+        [("ties", &ties, None, 500), ("few targets", &few, Some(&mask), 37), ("many targets", &many, Some(&mask), 3000)]
+    {
+        let query = SpecQuery { targets, mask, k };
+        let counted = reference::rank(&SpecQuery { k: ROWS, ..query }).len();
+        let mut wrong = None;
+        let score = |row: u32| reference::score(targets, row as usize);
+        let found = exact(&query, ROWS, reference::F32_RELATIVE_ERROR, score, |query| {
+            let hits = spec(query).map_err(|e| e.to_string())?;
+            wrong = wrong.take().or_else(|| wrong_hit(query, counted, &hits));
+            Ok::<_, String>(hits)
+        })
+        .map_err(|why| format!("{name}: {why}"))?;
+        if let Some(why) = wrong {
+            return Err(format!("{name}: {why}"));
+        }
+        if found != reference::rank(&query) {
+            return Err(format!("{name}: the {k} best rows are not those of the reference"));
+        }
+    }
+    Ok(())
+}
+
+/// A hit that is missing of the `counted` rows, that is out of order, or whose score is not the f64 one within the bound.
+fn wrong_hit(query: &SpecQuery, counted: usize, hits: &[Hit]) -> Option<String> {
+    if hits.len() != query.k.min(counted) {
+        return Some(format!("there are {} rows instead of {}", hits.len(), query.k.min(counted)));
+    }
+    let ordered = hits.windows(2).all(|pair| (pair[0].score, pair[0].row) < (pair[1].score, pair[1].row));
+    if !ordered {
+        return Some("the rows are not in order".to_owned());
+    }
+    hits.iter().find_map(|hit| {
+        let truth = reference::score(query.targets, hit.row as usize)?;
+        let near = (f64::from(hit.score) - truth).abs() <= reference::F32_RELATIVE_ERROR * truth + 4e-20;
+        (!near).then(|| format!("row {} scores {:e} instead of {truth:e}", hit.row, hit.score))
+    })
+}
+
+fn targets(count: usize, belief: impl Fn(usize, usize) -> (f32, f32)) -> Result<Vec<Target>, String> {
+    (0..count)
+        .map(|at| {
+            let (mean, sd) = (0..ROWS).map(|row| belief(row, at)).unzip();
+            let column = Column::new(mean, sd).map_err(|e| e.to_string())?;
+            let (lo, hi) = [(1.0, f32::INFINITY), (f32::NEG_INFINITY, 1.5), (0.5, 2.5)][at % 3];
+            let missing = if at % 2 == 0 { Missing::Fill { mean: 2.0, sd: 0.7 } } else { Missing::Ignore };
+            Ok(Target { column: Arc::clone(&column), lo, hi, inv_tolerance: 1.25, weight: 1.0 + at as f32, missing })
+        })
+        .collect()
+}
+
+fn belief(row: usize, at: usize) -> (f32, f32) {
+    let (mean, sd) = (noise(row, 3 * at + 2), noise(row, 3 * at + 3));
+    (4.0 * mean, if noise(row, 3 * at + 4) < 0.1 { -1.0 } else { sd * sd })
+}
+
+/// A number in [0, 1) from a row and a stream: splitmix64.
+fn noise(row: usize, stream: usize) -> f32 {
+    let mut x = (row as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add((stream as u64) << 32);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(query: &SpecQuery) -> Result<Vec<Hit>, String> {
+        Ok(crate::cpu::spec(query, ROWS))
+    }
+
+    #[test]
+    fn the_cpu_twin_passes() {
+        assert_eq!(run(cpu), Ok(()));
+    }
+
+    #[test]
+    fn wrong_devices_are_found() {
+        type Fault = fn(&mut Vec<Hit>);
+        let faults: [Fault; 4] = [
+            |hits| hits.swap(0, 1),
+            |hits| hits[3].score *= 1.01,
+            |hits| {
+                hits.remove(2);
+            },
+            |hits| hits[0].row ^= 1,
+        ];
+        for fault in faults {
+            let faulty = |query: &SpecQuery| {
+                cpu(query).map(|mut hits| {
+                    fault(&mut hits);
+                    hits
+                })
+            };
+            assert!(run(faulty).is_err());
+        }
+        assert_eq!(run(|_| Err("broken")), Err("ties: broken".to_owned()));
+    }
+}

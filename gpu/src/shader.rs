@@ -1,0 +1,83 @@
+//! The shaders' text: the constants that they share with the CPU twin, then the WGSL.
+
+use std::fmt::Write as _;
+
+use crate::kernel::{EXP2, FLOOR_F32, LARGEST_Z, LOWER, SMALLEST_DIVISOR, SMALLEST_ROOT, TAIL_P, TAIL_Q, UPPER};
+use crate::topk::LEFT_OUT;
+
+/// Invocations of a work group.
+pub(crate) const LANES: u32 = 256;
+/// Rows that one invocation of the selecting kernels looks at: far below the 65,535 iterations that some drivers end at.
+pub(crate) const STEPS: u32 = 16;
+/// The radix: bins of one digit.
+pub(crate) const BINS: u32 = 2048;
+/// Targets of one dispatch of the scoring kernel.
+pub(crate) const TARGETS: usize = 4;
+/// The digits of a 32-bit number from the highest: (shift, largest value).
+pub(crate) const DIGITS: [(u32, u32); 3] = [(21, 2047), (10, 2047), (0, 1023)];
+
+/// The text of the scoring kernel.
+pub(crate) fn score() -> String {
+    let mut text = String::new();
+    for (name, coefficients) in [("P", &TAIL_P[..]), ("Q", &TAIL_Q[..]), ("E", &EXP2[..])] {
+        for (power, value) in coefficients.iter().enumerate() {
+            float(&mut text, &format!("{name}{power}"), *value);
+        }
+    }
+    float(&mut text, "INVERSE_LARGEST_Z", 1.0 / LARGEST_Z);
+    float(&mut text, "SMALLEST_DIVISOR", SMALLEST_DIVISOR);
+    float(&mut text, "SMALLEST_ROOT", SMALLEST_ROOT);
+    float(&mut text, "QUARTER_LOG2_E", -0.25 * std::f32::consts::LOG2_E);
+    float(&mut text, "FLOOR", FLOOR_F32);
+    unsigned(&mut text, "LOWER", LOWER);
+    unsigned(&mut text, "UPPER", UPPER);
+    unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
+    text + include_str!("shaders/score.wgsl")
+}
+
+/// The text of the selecting kernels.
+pub(crate) fn select() -> String {
+    let mut text = String::new();
+    unsigned(&mut text, "BINS", BINS);
+    unsigned(&mut text, "LANES", LANES);
+    unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
+    text + include_str!("shaders/select.wgsl")
+}
+
+// Writing to a String cannot fail.
+fn float(text: &mut String, name: &str, value: f32) {
+    let _ = writeln!(text, "const {name}: f32 = {value:e}f;");
+}
+
+fn unsigned(text: &mut String, name: &str, value: u32) {
+    let _ = writeln!(text, "const {name}: u32 = {value}u;");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::naga;
+
+    #[test]
+    fn every_shader_is_valid() {
+        for (name, text) in [("score", score()), ("select", select())] {
+            let module =
+                naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+                .validate(&module)
+                .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+        }
+    }
+
+    #[test]
+    fn digits_cover_32_bits_once() {
+        let mut covered = 0u32;
+        for (shift, largest) in DIGITS {
+            assert!(largest < BINS);
+            assert_eq!(covered & (largest << shift), 0);
+            covered |= largest << shift;
+        }
+        assert_eq!(covered, u32::MAX);
+        assert_eq!(BINS % LANES, 0);
+    }
+}
