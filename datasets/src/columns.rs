@@ -1,0 +1,433 @@
+//! Records as Arrow columns, and back.
+//!
+//! One row a record; its values are the list column `measurements`. In memory the words that repeat (property, unit,
+//! evidence, method, source) are dictionary-encoded; on disk they are plain Parquet strings, so every reader of Delta
+//! tables reads them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Float64Builder, Int16Builder, ListArray, MapArray,
+    MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, StringDictionaryBuilder, StructArray,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, Fields, Int16Type, Int32Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use crate::record::{Evidence, Measurement, Record};
+
+/// Name of the partition column of the record table; it is a folder name, not a column of the files.
+pub const DATASET: &str = "dataset";
+
+fn map_type() -> DataType {
+    let entries =
+        Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)]);
+    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entries), false)), false)
+}
+
+fn measurement_fields(word: &DataType) -> Fields {
+    Fields::from(vec![
+        Field::new("property", word.clone(), true),
+        Field::new("value", DataType::Float64, true),
+        Field::new("given_value", DataType::Float64, true),
+        Field::new("given_unit", word.clone(), true),
+        Field::new("uncertainty", DataType::Float64, true),
+        Field::new("evidence", word.clone(), true),
+        Field::new("method", word.clone(), true),
+        Field::new("source", word.clone(), true),
+        Field::new("temperature_k", DataType::Float64, true),
+        Field::new("pressure_pa", DataType::Float64, true),
+        Field::new("conditions", map_type(), true),
+    ])
+}
+
+fn record_fields(word: &DataType) -> Vec<Field> {
+    let element = Field::new("element", DataType::Struct(measurement_fields(word)), true);
+    vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("formula_given", DataType::Utf8, true),
+        Field::new("formula", DataType::Utf8, true),
+        Field::new("space_group", DataType::Int16, true),
+        Field::new("class", word.clone(), true),
+        Field::new("attributes", map_type(), true),
+        Field::new("measurements", DataType::List(Arc::new(element)), true),
+    ]
+}
+
+fn word_in_memory() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+static FILE_SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| Arc::new(Schema::new(record_fields(&word_in_memory()))));
+
+/// Columns of a data file, with repeating words dictionary-encoded.
+pub fn file_schema() -> SchemaRef {
+    FILE_SCHEMA.clone()
+}
+
+/// Columns of the table as every reader sees them, the partition column `dataset` first.
+pub fn table_schema() -> Schema {
+    let mut fields = vec![Field::new(DATASET, DataType::Utf8, true)];
+    fields.extend(record_fields(&DataType::Utf8));
+    Schema::new(fields)
+}
+
+fn map_builder() -> MapBuilder<StringBuilder, StringBuilder> {
+    let names = MapFieldNames { entry: "key_value".into(), key: "key".into(), value: "value".into() };
+    MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
+}
+
+fn append_map(
+    builder: &mut MapBuilder<StringBuilder, StringBuilder>,
+    map: &BTreeMap<String, String>,
+) -> Result<(), ArrowError> {
+    for (key, value) in map {
+        builder.keys().append_value(key);
+        builder.values().append_value(value);
+    }
+    builder.append(!map.is_empty())
+}
+
+/// Rows → one batch of [`file_schema`].
+pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
+    type Words = StringDictionaryBuilder<Int32Type>;
+    let mut id = StringBuilder::new();
+    let (mut name, mut given, mut formula) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let mut space_group = Int16Builder::new();
+    let mut class = Words::new();
+    let mut attributes = map_builder();
+    let mut lengths = Vec::with_capacity(records.len());
+    let (mut property, mut given_unit) = (Words::new(), Words::new());
+    let (mut evidence, mut method, mut source) = (Words::new(), Words::new(), Words::new());
+    let mut value = Float64Builder::new();
+    let (mut given_value, mut uncertainty) = (Float64Builder::new(), Float64Builder::new());
+    let (mut temperature, mut pressure) = (Float64Builder::new(), Float64Builder::new());
+    let mut conditions = map_builder();
+    for record in records {
+        id.append_value(&record.id);
+        name.append_option(record.name.as_deref());
+        given.append_option(record.formula_given.as_deref());
+        formula.append_option(record.formula.as_deref());
+        space_group.append_option(record.space_group);
+        class.append_option(record.class.as_deref());
+        append_map(&mut attributes, &record.attributes)?;
+        lengths.push(record.measurements.len());
+        for m in &record.measurements {
+            property.append_value(&m.property);
+            value.append_value(m.value);
+            given_value.append_option(m.given_value);
+            given_unit.append_option(m.given_unit.as_deref());
+            uncertainty.append_option(m.uncertainty);
+            evidence.append_value(m.evidence.as_str());
+            method.append_option(m.method.as_deref());
+            source.append_option(m.source.as_deref());
+            temperature.append_option(m.temperature_k);
+            pressure.append_option(m.pressure_pa);
+            append_map(&mut conditions, &m.conditions)?;
+        }
+    }
+    let fields = measurement_fields(&word_in_memory());
+    let values: Vec<ArrayRef> = vec![
+        Arc::new(property.finish()),
+        Arc::new(value.finish()),
+        Arc::new(given_value.finish()),
+        Arc::new(given_unit.finish()),
+        Arc::new(uncertainty.finish()),
+        Arc::new(evidence.finish()),
+        Arc::new(method.finish()),
+        Arc::new(source.finish()),
+        Arc::new(temperature.finish()),
+        Arc::new(pressure.finish()),
+        Arc::new(as_map_type(conditions.finish())?),
+    ];
+    let values = StructArray::try_new(fields.clone(), values, None)?;
+    let element = Arc::new(Field::new("element", DataType::Struct(fields), true));
+    let measurements = ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(values), None)?;
+    RecordBatch::try_new(
+        file_schema(),
+        vec![
+            Arc::new(id.finish()),
+            Arc::new(name.finish()),
+            Arc::new(given.finish()),
+            Arc::new(formula.finish()),
+            Arc::new(space_group.finish()),
+            Arc::new(class.finish()),
+            Arc::new(as_map_type(attributes.finish())?),
+            Arc::new(measurements),
+        ],
+    )
+}
+
+/// The builder's map with the field names and nullability of [`map_type`].
+fn as_map_type(map: MapArray) -> Result<MapArray, ArrowError> {
+    let DataType::Map(field, ordered) = map_type() else { unreachable!("map_type is a map") };
+    let DataType::Struct(entry_fields) = field.data_type() else { unreachable!("map entries are structs") };
+    let (_, offsets, entries, nulls, _) = map.into_parts();
+    let entries = StructArray::try_new(entry_fields.clone(), entries.columns().to_vec(), None)?;
+    MapArray::try_new(field, offsets, entries, nulls, ordered)
+}
+
+/// A column of words: dictionary-encoded, or plain where another program wrote the file.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// For each row the index of its word, or `u32::MAX` where null.
+    keys: Vec<u32>,
+    /// The distinct words (plain columns are interned).
+    words: Vec<Arc<str>>,
+}
+
+impl Words {
+    fn read(array: &ArrayRef) -> Result<Words, ArrowError> {
+        if let Some(dictionary) = array.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
+            let values = dictionary.values().as_string_opt::<i32>().ok_or_else(|| wrong_type("word"))?;
+            let words = (0..values.len()).map(|i| Arc::from(values.value(i))).collect();
+            let keys = dictionary.keys().iter().map(|k| k.map_or(u32::MAX, |k| k as u32)).collect();
+            return Ok(Words { keys, words });
+        }
+        let plain = array.as_string_opt::<i32>().ok_or_else(|| wrong_type("word"))?;
+        let mut known: HashMap<&str, u32> = HashMap::new();
+        let mut words = Vec::new();
+        let keys = plain
+            .iter()
+            .map(|word| match word {
+                None => u32::MAX,
+                Some(word) => *known.entry(word).or_insert_with(|| {
+                    words.push(Arc::from(word));
+                    words.len() as u32 - 1
+                }),
+            })
+            .collect();
+        Ok(Words { keys, words })
+    }
+
+    /// The word of a row.
+    pub fn get(&self, row: usize) -> Option<&Arc<str>> {
+        self.words.get(*self.keys.get(row)? as usize)
+    }
+
+    /// For each row the index into [`Words::words`], `u32::MAX` where null.
+    pub fn keys(&self) -> &[u32] {
+        &self.keys
+    }
+
+    /// The distinct words.
+    pub fn words(&self) -> &[Arc<str>] {
+        &self.words
+    }
+}
+
+fn wrong_type(column: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("column `{column}` of the record table has an unexpected type"))
+}
+
+/// One batch of the record table with its columns at hand.
+#[derive(Debug)]
+pub struct RecordColumns {
+    /// Record ids.
+    pub id: StringArray,
+    /// Names.
+    pub name: StringArray,
+    /// Formulas as written by the source.
+    pub formula_given: StringArray,
+    /// Canonical reduced formulas.
+    pub formula: StringArray,
+    /// Space group numbers.
+    pub space_group: arrow::array::Int16Array,
+    /// Classes.
+    pub class: Words,
+    /// The first measurement of each record, and one past the last of all: `len() + 1` offsets.
+    pub offsets: Vec<usize>,
+    /// Property keys, one a measurement.
+    pub property: Words,
+    /// Values in the dictionary's unit.
+    pub value: Float64Array,
+    /// Standard deviations in the dictionary's unit.
+    pub uncertainty: Float64Array,
+    /// Evidence words.
+    pub evidence: Words,
+    /// Methods.
+    pub method: Words,
+    /// Sources.
+    pub source: Words,
+    /// Temperatures, K.
+    pub temperature_k: Float64Array,
+    /// Pressures, Pa.
+    pub pressure_pa: Float64Array,
+    given_value: Float64Array,
+    given_unit: Words,
+    attributes: MapArray,
+    conditions: MapArray,
+}
+
+impl RecordColumns {
+    /// The columns of a batch.
+    ///
+    /// # Errors
+    /// A column is missing or has another type.
+    pub fn read(batch: &RecordBatch) -> Result<RecordColumns, ArrowError> {
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
+        let text = |name: &str| -> Result<StringArray, ArrowError> {
+            column(name)?.as_string_opt::<i32>().cloned().ok_or_else(|| wrong_type(name))
+        };
+        let list = column("measurements")?.as_list_opt::<i32>().ok_or_else(|| wrong_type("measurements"))?;
+        let values = list.values().as_struct_opt().ok_or_else(|| wrong_type("measurements"))?;
+        let inner = |name: &str| values.column_by_name(name).ok_or_else(|| missing(name));
+        let number = |name: &str| -> Result<Float64Array, ArrowError> {
+            inner(name)?.as_primitive_opt().cloned().ok_or_else(|| wrong_type(name))
+        };
+        Ok(RecordColumns {
+            id: text("id")?,
+            name: text("name")?,
+            formula_given: text("formula_given")?,
+            formula: text("formula")?,
+            space_group: column("space_group")?
+                .as_primitive_opt::<Int16Type>()
+                .cloned()
+                .ok_or_else(|| wrong_type("space_group"))?,
+            class: Words::read(column("class")?)?,
+            offsets: list.offsets().iter().map(|&o| o as usize).collect(),
+            property: Words::read(inner("property")?)?,
+            value: number("value")?,
+            uncertainty: number("uncertainty")?,
+            evidence: Words::read(inner("evidence")?)?,
+            method: Words::read(inner("method")?)?,
+            source: Words::read(inner("source")?)?,
+            temperature_k: number("temperature_k")?,
+            pressure_pa: number("pressure_pa")?,
+            given_value: number("given_value")?,
+            given_unit: Words::read(inner("given_unit")?)?,
+            attributes: column("attributes")?.as_map_opt().cloned().ok_or_else(|| wrong_type("attributes"))?,
+            conditions: inner("conditions")?.as_map_opt().cloned().ok_or_else(|| wrong_type("conditions"))?,
+        })
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.id.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.id.is_empty()
+    }
+
+    /// One row as a record.
+    pub fn record(&self, row: usize) -> Record {
+        let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).to_owned());
+        let span = self.offsets[row]..self.offsets[row + 1];
+        Record {
+            id: self.id.value(row).to_owned(),
+            name: text(&self.name),
+            formula_given: text(&self.formula_given),
+            formula: text(&self.formula),
+            space_group: self.space_group.is_valid(row).then(|| self.space_group.value(row)),
+            class: self.class.get(row).cloned(),
+            attributes: read_map(&self.attributes, row),
+            measurements: span.map(|i| self.measurement(i)).collect(),
+        }
+    }
+
+    fn measurement(&self, i: usize) -> Measurement {
+        let number = |array: &Float64Array| array.is_valid(i).then(|| array.value(i));
+        Measurement {
+            property: self.property.get(i).cloned().unwrap_or_else(|| Arc::from("")),
+            value: number(&self.value).unwrap_or(f64::NAN),
+            given_value: number(&self.given_value),
+            given_unit: self.given_unit.get(i).cloned(),
+            uncertainty: number(&self.uncertainty),
+            evidence: self.evidence.get(i).and_then(|e| e.parse().ok()).unwrap_or(Evidence::None),
+            method: self.method.get(i).cloned(),
+            source: self.source.get(i).cloned(),
+            temperature_k: number(&self.temperature_k),
+            pressure_pa: number(&self.pressure_pa),
+            conditions: read_map(&self.conditions, i),
+        }
+    }
+}
+
+fn missing(column: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("the record table lacks the column `{column}`"))
+}
+
+fn read_map(map: &MapArray, row: usize) -> BTreeMap<String, String> {
+    if map.is_null(row) {
+        return BTreeMap::new();
+    }
+    let entries = map.value(row);
+    let (Some(keys), Some(values)) =
+        (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>())
+    else {
+        return BTreeMap::new();
+    };
+    keys.iter()
+        .zip(values.iter())
+        .filter_map(|(k, v)| Some((k?.to_owned(), v.unwrap_or_default().to_owned())))
+        .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Vec<Record> {
+        let full = Record {
+            id: "lab/1".into(),
+            name: Some("Ti-6Al-4V".into()),
+            formula_given: Some("Ga1As1".into()),
+            formula: Some("AsGa".into()),
+            space_group: Some(216),
+            class: Some("alloy".into()),
+            attributes: BTreeMap::from([("processing".into(), "cast".into()), ("título".into(), "µ".into())]),
+            measurements: vec![
+                Measurement {
+                    property: "density".into(),
+                    value: 5.317,
+                    given_value: Some(5317.0),
+                    given_unit: Some("kg/m^3".into()),
+                    uncertainty: Some(0.01),
+                    evidence: Evidence::Measured,
+                    method: Some("ASTM B311".into()),
+                    source: Some("doi:10.1000/1".into()),
+                    temperature_k: Some(293.15),
+                    pressure_pa: Some(101_325.0),
+                    conditions: BTreeMap::from([("direction".into(), "[100]".into())]),
+                },
+                Measurement {
+                    property: "band_gap".into(),
+                    value: 1.42,
+                    given_value: None,
+                    given_unit: None,
+                    uncertainty: None,
+                    evidence: Evidence::Derived,
+                    method: None,
+                    source: None,
+                    temperature_k: None,
+                    pressure_pa: None,
+                    conditions: BTreeMap::new(),
+                },
+            ],
+        };
+        let bare = Record {
+            id: "lab/2".into(),
+            name: None,
+            formula_given: None,
+            formula: None,
+            space_group: None,
+            class: None,
+            attributes: BTreeMap::new(),
+            measurements: Vec::new(),
+        };
+        vec![full, bare]
+    }
+
+    #[test]
+    fn records_survive_the_way_through_columns() {
+        let records = sample();
+        let columns = RecordColumns::read(&to_batch(&records).unwrap()).unwrap();
+        assert_eq!(columns.len(), 2);
+        assert_eq!((0..2).map(|row| columns.record(row)).collect::<Vec<_>>(), records);
+    }
+}

@@ -1,0 +1,190 @@
+//! The data files of the table: Parquet bytes, their id ranges, and how they are read.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use deltalake::parquet::arrow::ProjectionMask;
+use deltalake::parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+};
+use deltalake::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
+use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::file::statistics::Statistics;
+use deltalake::parquet::schema::types::ColumnPath;
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path as StorePath;
+
+use super::{Table, TableError};
+use crate::columns::{DATASET, file_schema, to_batch};
+use crate::record::Record;
+
+/// Rows of a data file as our writer makes them; an upsert rewrites whole files.
+pub const ROWS_PER_FILE: usize = 65_536;
+
+/// Rows of one batch when a file is read.
+const ROWS_PER_BATCH: usize = 16_384;
+
+/// One live data file of the table.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    /// Path under the table's folder.
+    pub path: String,
+    /// The dataset (partition) it belongs to.
+    pub dataset: String,
+    /// Number of rows, where the log says so.
+    pub rows: Option<usize>,
+    /// Bytes.
+    pub size: u64,
+    /// Smallest and largest record id, where the log says so.
+    pub ids: Option<(String, String)>,
+}
+
+impl DataFile {
+    /// Whether this id can be in the file.
+    pub fn may_hold(&self, id: &str) -> bool {
+        self.ids.as_ref().is_none_or(|(min, max)| min.as_str() <= id && id <= max.as_str())
+    }
+}
+
+impl Table {
+    /// The live data files, in path order.
+    ///
+    /// # Errors
+    /// The table's state is not loaded or cannot be understood.
+    pub fn files(&self) -> Result<Vec<DataFile>, TableError> {
+        let mut files: Vec<DataFile> = self
+            .delta
+            .snapshot()?
+            .log_data()
+            .iter()
+            .map(|view| {
+                let stats = view.stats().and_then(|s| serde_json::from_str::<serde_json::Value>(&s).ok());
+                let text = |key: &str| stats.as_ref()?.get(key)?.get("id")?.as_str().map(str::to_owned);
+                DataFile {
+                    path: view.path().into_owned(),
+                    dataset: view.partition_values_map().remove(DATASET).flatten().unwrap_or_default(),
+                    rows: view.num_records(),
+                    size: view.size().max(0) as u64,
+                    ids: text("minValues").zip(text("maxValues")),
+                }
+            })
+            .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(files)
+    }
+
+    /// The bytes of a data file.
+    pub(super) async fn fetch(&self, file: &DataFile) -> Result<Bytes, TableError> {
+        let path = StorePath::parse(&file.path)
+            .map_err(|e| TableError::Corrupt { what: file.path.clone(), why: e.to_string() })?;
+        let corrupt = |why: String| TableError::Corrupt { what: file.path.clone(), why };
+        match self.store().get(&path).await {
+            Ok(found) => Ok(found.bytes().await?),
+            Err(object_store::Error::NotFound { .. }) => {
+                Err(corrupt("the log names this file and it is not there".into()))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Records → the bytes of one data file.
+///
+/// # Errors
+/// Encoding failed.
+pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
+    let level = ZstdLevel::try_new(6)?;
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(ROWS_PER_FILE));
+    // values hardly repeat: their bytes compress better in planes than in a dictionary
+    for column in ["value", "given_value"] {
+        let path = ColumnPath::from(["measurements", "list", "element", column].map(String::from).to_vec());
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+    }
+    // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
+    let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?;
+    for chunk in records.chunks(8192) {
+        writer.write(&to_batch(chunk)?)?;
+    }
+    Ok(Bytes::from(writer.into_inner()?))
+}
+
+fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
+    let options = ArrowReaderOptions::new().with_schema(file_schema());
+    let ours = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options);
+    // a file that another program wrote may have more columns or plain words: read it as it is
+    Ok(match ours {
+        Ok(builder) => builder,
+        Err(_) => ParquetRecordBatchReaderBuilder::try_new(bytes)?,
+    })
+}
+
+/// The bytes of a data file → batches of the record table.
+///
+/// # Errors
+/// The bytes are not Parquet, or lie.
+pub fn read_parquet(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
+    let batches = reader(bytes)?.with_batch_size(ROWS_PER_BATCH).build()?;
+    Ok(batches.collect::<Result<_, ArrowError>>()?)
+}
+
+/// Only the ids of a data file.
+pub(super) fn read_ids(bytes: Bytes) -> Result<Vec<String>, TableError> {
+    let builder = reader(bytes)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["id"]);
+    let mut ids = Vec::new();
+    for batch in builder.with_projection(mask).build()? {
+        let batch = batch?;
+        let column = batch.column(0).as_string_opt::<i32>();
+        let column = column.ok_or_else(|| ArrowError::SchemaError("column `id` of a data file is not text".into()))?;
+        ids.extend(column.iter().flatten().map(str::to_owned));
+    }
+    Ok(ids)
+}
+
+/// The rows with one id: the id column is read first, the others only where it matches.
+pub(super) fn read_rows_with_id(bytes: Bytes, id: &str) -> Result<Vec<RecordBatch>, TableError> {
+    let builder = reader(bytes)?;
+    let mask = ProjectionMask::columns(builder.parquet_schema(), ["id"]);
+    let wanted = id.to_owned();
+    let matches = ArrowPredicateFn::new(mask, move |batch: RecordBatch| {
+        let column = batch.column(0).as_string_opt::<i32>();
+        let column = column.ok_or_else(|| ArrowError::SchemaError("column `id` is not text".into()))?;
+        Ok(BooleanArray::from_iter((0..column.len()).map(|row| Some(column.value(row) == wanted))))
+    });
+    let batches = builder.with_row_filter(RowFilter::new(vec![Box::new(matches)])).build()?;
+    Ok(batches.collect::<Result<_, ArrowError>>()?)
+}
+
+/// Rows and id range of a data file, from its footer.
+pub(super) fn footer(bytes: &Bytes) -> Result<(usize, Option<(String, String)>), TableError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone())?;
+    let metadata = Arc::clone(builder.metadata());
+    let rows = metadata.file_metadata().num_rows().max(0) as usize;
+    let mut range: Option<(String, String)> = None;
+    for group in metadata.row_groups() {
+        let Some(column) = group.columns().iter().find(|c| c.column_path().string() == "id") else {
+            return Ok((rows, None));
+        };
+        let Some(Statistics::ByteArray(stats)) = column.statistics() else { return Ok((rows, None)) };
+        let text = |bytes: Option<&[u8]>| bytes.and_then(|b| std::str::from_utf8(b).ok()).map(str::to_owned);
+        let (Some(min), Some(max)) = (text(stats.min_bytes_opt()), text(stats.max_bytes_opt())) else {
+            return Ok((rows, None));
+        };
+        if !(stats.min_is_exact() && stats.max_is_exact()) {
+            return Ok((rows, None));
+        }
+        range = Some(match range {
+            None => (min, max),
+            Some((low, high)) => (low.min(min), high.max(max)),
+        });
+    }
+    Ok((rows, range))
+}
