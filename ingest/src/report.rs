@@ -1,0 +1,109 @@
+//! What was refused or flagged, and why: one finding a line.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// What became of the row or value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The row is not in the hub.
+    Refused,
+    /// The row is in the hub; look at it.
+    Flagged,
+}
+
+/// What kind of trouble: stable words that scripts may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// A line of the file could not be split into cells.
+    UnreadableRow,
+    /// The formula cannot be understood.
+    BadFormula,
+    /// A cell that must hold a number does not.
+    BadNumber,
+    /// A space group that is not 1 to 230.
+    BadSpaceGroup,
+    /// The row names no material and has no id.
+    NoIdentity,
+    /// No column of the mapping holds a value in this row.
+    NoValue,
+    /// The value lies outside what is physically possible; kept in the record, never counted as evidence.
+    OutOfBounds,
+    /// Two rows of the job have the same record id.
+    DuplicateId,
+    /// Two rows of the job are the same in everything.
+    DuplicateRow,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// The file, as named by the caller.
+    pub file: String,
+    /// The line of the file on which the row begins; the first line is 1.
+    pub row: u64,
+    /// The column's header, where one column is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The cell's text, or the whole row where no single cell is to blame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What kind of trouble.
+    pub code: Code,
+    /// What became of it.
+    pub severity: Severity,
+    /// What is wrong.
+    pub explanation: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+/// The whole report of a job. `rows_read == rows_accepted + rows_refused + rows_unchanged`, always.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Rows found in the files, headers aside.
+    pub rows_read: u64,
+    /// Rows that are in a record of this job.
+    pub rows_accepted: u64,
+    /// Rows that are not.
+    pub rows_refused: u64,
+    /// Rows that said nothing new (the same row again).
+    pub rows_unchanged: u64,
+    /// The findings, in file and row order.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Number of findings of a severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|f| f.severity == severity).count()
+    }
+
+    /// Number of findings of each code, in code order.
+    pub fn by_code(&self) -> Vec<(Code, Severity, usize)> {
+        let mut counts: Vec<(Code, Severity, usize)> = Vec::new();
+        for finding in &self.findings {
+            match counts.iter_mut().find(|(code, severity, _)| (*code, *severity) == (finding.code, finding.severity)) {
+                Some((_, _, n)) => *n += 1,
+                None => counts.push((finding.code, finding.severity, 1)),
+            }
+        }
+        counts.sort_by_key(|(code, _, _)| *code);
+        counts
+    }
+
+    /// Writes the findings as JSON Lines.
+    ///
+    /// # Errors
+    /// The writer fails.
+    pub fn write_json_lines(&self, mut out: impl Write) -> std::io::Result<()> {
+        for finding in &self.findings {
+            serde_json::to_writer(&mut out, finding)?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    }
+}
