@@ -1,0 +1,219 @@
+//! A hub: the tables of a data directory, the snapshot of their newest version, and the device that searches it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use datasets::bundled;
+use datasets::property::dictionary;
+use datasets::record::Record;
+use datasets::table::{Commit, Table, TableError};
+use gpu::{Device, GpuError};
+use tokio::sync::Mutex;
+
+use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
+use crate::materials::Resolved;
+use crate::search;
+use crate::snapshot::{self, Snapshot, Viewer};
+use crate::spec::{Spec, SpecError};
+use crate::store;
+
+/// What a hub is busy with while it opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The bundled datasets go into an empty data directory.
+    LoadingBundle,
+    /// Records are read into a new snapshot: done, in all.
+    Building(u64, u64),
+    /// The snapshot is written to disk.
+    Saving,
+    /// Done.
+    Ready,
+}
+
+/// A hub cannot answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// The spec is to blame.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The tables are.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The device is.
+    #[error(transparent)]
+    Device(#[from] GpuError),
+    /// There is no such material.
+    #[error("there is no material `{text}`{}", hint(.closest))]
+    NoMaterial {
+        /// What was asked for.
+        text: String,
+        /// The closest ids.
+        closest: Vec<String>,
+    },
+    /// Several materials answer to that.
+    #[error("`{text}` may mean {}: say which", .ids.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// There is no such record.
+    #[error("there is no record `{0}`")]
+    NoRecord(String),
+}
+
+fn hint(closest: &[String]) -> String {
+    if closest.is_empty() { String::new() } else { format!("; the closest are {}", closest.join(", ")) }
+}
+
+/// The tables of a data directory, ready to be searched.
+pub struct Hub {
+    data_dir: PathBuf,
+    table: Mutex<Table>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    device: Device,
+}
+
+impl Hub {
+    /// Opens a data directory: creates it where it is missing, loads the bundled datasets where it is empty (and
+    /// `with_bundle`), and takes the kept snapshot or builds it.
+    ///
+    /// # Errors
+    /// The directory or its tables cannot be used.
+    pub async fn open(
+        data_dir: &Path,
+        device: Device,
+        with_bundle: bool,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Hub, HubError> {
+        let mut table = Table::open_or_create(data_dir).await?;
+        if with_bundle && bundled::is_wanted(&table).await? {
+            progress(Progress::LoadingBundle);
+            bundled::load(&mut table).await?;
+        }
+        let snapshot = open_snapshot(data_dir, &table, progress).await?;
+        progress(Progress::Ready);
+        Ok(Hub {
+            data_dir: data_dir.to_owned(),
+            table: Mutex::new(table),
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            device,
+        })
+    }
+
+    /// The snapshot of this moment; it stays as it is while the hub moves on.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The device that searches.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Moves on to the newest version of the tables; says whether there was one.
+    ///
+    /// # Errors
+    /// The tables cannot be read; the hub goes on with the snapshot that it has.
+    pub async fn refresh(&self) -> Result<bool, HubError> {
+        let mut table = self.table.lock().await;
+        table.refresh().await?;
+        if table.version() == self.snapshot().version {
+            return Ok(false);
+        }
+        let next = Arc::new(open_snapshot(&self.data_dir, &table, &mut |_| {}).await?);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(true)
+    }
+
+    /// Makes the public beliefs of the newest snapshot ahead of the first question about them.
+    pub fn warm_up(&self) {
+        let snapshot = self.snapshot();
+        let scope = snapshot.visible(Viewer::Public);
+        for key in &snapshot.measurements.properties {
+            if let Some(property) = dictionary().get(key) {
+                snapshot.beliefs(&scope, property, None).population();
+            }
+        }
+    }
+
+    /// Answers a spec.
+    ///
+    /// # Errors
+    /// The spec is to blame ([`HubError::Spec`]).
+    pub fn suggest(&self, spec: &Spec, viewer: Viewer) -> Result<SuggestAnswer, HubError> {
+        let start = Instant::now();
+        let snapshot = self.snapshot();
+        let resolved = spec.resolve(&snapshot, viewer)?;
+        let ranking = search::rank(&snapshot, &self.device, &resolved)?;
+        let passing = search::passing(&snapshot, &resolved);
+        let mut answer = candidate::answer(&snapshot, &resolved, ranking, &passing, 0.0);
+        answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(answer)
+    }
+
+    /// All that is known of the material that a text means: an id, a formula or a name.
+    ///
+    /// # Errors
+    /// No material, or several, answer to it.
+    pub fn material(&self, text: &str, viewer: Viewer) -> Result<MaterialAnswer, HubError> {
+        let snapshot = self.snapshot();
+        let none = |closest| HubError::NoMaterial { text: text.to_owned(), closest };
+        match snapshot.materials.resolve(text) {
+            Resolved::Row(row) => {
+                let scope = snapshot.visible(viewer);
+                candidate::material(&snapshot, &scope, row)?.ok_or_else(|| none(Vec::new()))
+            }
+            Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
+            Resolved::Unknown(closest) => Err(none(closest)),
+        }
+    }
+
+    /// One record as it was contributed.
+    ///
+    /// # Errors
+    /// There is none of that id, or none that the viewer may see.
+    pub async fn record(&self, id: &str, viewer: Viewer) -> Result<Record, HubError> {
+        let snapshot = self.snapshot();
+        let dataset = datasets::record::dataset_of(id);
+        let visible = snapshot.visible(viewer);
+        let seen = snapshot.datasets.iter().position(|d| d.info.name == dataset).is_some_and(|d| visible.0[d]);
+        let found = if seen { self.table.lock().await.clone().record(id).await? } else { None };
+        found.ok_or_else(|| HubError::NoRecord(id.to_owned()))
+    }
+
+    /// The commits of the table, newest first.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn history(&self) -> Result<Vec<Commit>, HubError> {
+        let table = self.table.lock().await.clone();
+        Ok(table.history().await?)
+    }
+}
+
+async fn open_snapshot(
+    data_dir: &Path,
+    table: &Table,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Snapshot, TableError> {
+    match store::load(data_dir, table.version()) {
+        Ok(Some(snapshot)) => return Ok(snapshot),
+        Ok(None) => {}
+        Err(why) => tracing::warn!("the kept snapshot is built anew: {why}"),
+    }
+    let snapshot = snapshot::build(table, |done, total| progress(Progress::Building(done, total))).await?;
+    progress(Progress::Saving);
+    if let Err(why) = store::save(data_dir, &snapshot) {
+        tracing::warn!("the snapshot is not kept, so the next start will build it again: {why}");
+    }
+    Ok(snapshot)
+}

@@ -1,0 +1,21 @@
+//! From records to answers.
+//!
+//! [`snapshot`] holds everything of one table version: [`materials`], [`measurements`] and, made at the first question,
+//! [`belief`]s under a scope. [`spec`] reads what is wanted, [`filter`] and [`merit`] its two small languages, [`search`]
+//! finds and orders the candidates, [`candidate`] puts the answer together, [`store`] keeps a snapshot on disk, and
+//! [`hub`] is the face of it all.
+//!
+//! Nothing here knows of HTTP, and everything can be rebuilt from the tables.
+
+pub mod belief;
+pub mod candidate;
+pub mod filter;
+pub mod hub;
+pub mod materials;
+pub mod measurements;
+pub mod merit;
+pub mod search;
+pub mod snapshot;
+pub mod spec;
+pub mod store;
+pub mod tabular;

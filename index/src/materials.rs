@@ -1,0 +1,198 @@
+//! What do the records speak about? The materials of a snapshot, by row number; rows are in id order.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use arrow::array::{Array as _, StringArray};
+use datasets::element::Element;
+use datasets::formula::Formula;
+
+/// The materials of a snapshot. A material's row number is its place in id order, so ties of a ranking that are broken
+/// by row number are broken by id.
+#[derive(Debug)]
+pub struct Materials {
+    /// Ids, ascending.
+    pub id: StringArray,
+    /// Canonical reduced formula, null for materials known by name only.
+    pub formula: StringArray,
+    /// The first name that a record gave, where one did.
+    pub name: StringArray,
+    /// Class as stated by a record.
+    pub class: StringArray,
+    /// Space group number, 0 where no phase is stated.
+    pub space_group: Vec<i16>,
+    /// Bit `z` is set where the element of atomic number `z` is in the material; 0 where there is no formula.
+    pub elements: Vec<u128>,
+    /// Row of the material without a phase that this phase belongs to, `u32::MAX` where there is none.
+    pub parent: Vec<u32>,
+    /// All names, lower case and sorted, with their rows.
+    pub names: Vec<(String, u32)>,
+    lower: OnceLock<HashMap<String, Found>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    One(u32),
+    Several,
+}
+
+/// What a user's word for a material means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolved {
+    /// This row.
+    Row(u32),
+    /// Several rows (their ids): say which.
+    Ambiguous(Vec<String>),
+    /// None; the closest ids.
+    Unknown(Vec<String>),
+}
+
+impl Materials {
+    /// Collects the columns; `names` is sorted here.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        id: StringArray,
+        formula: StringArray,
+        name: StringArray,
+        class: StringArray,
+        space_group: Vec<i16>,
+        elements: Vec<u128>,
+        parent: Vec<u32>,
+        mut names: Vec<(String, u32)>,
+    ) -> Materials {
+        names.sort();
+        names.dedup();
+        Materials { id, formula, name, class, space_group, elements, parent, names, lower: OnceLock::new() }
+    }
+
+    /// Number of materials.
+    pub fn len(&self) -> usize {
+        self.id.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.id.is_empty()
+    }
+
+    /// The row of an exact id.
+    pub fn row(&self, id: &str) -> Option<u32> {
+        let (mut low, mut high) = (0, self.id.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.id.value(middle).cmp(id) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return u32::try_from(middle).ok(),
+            }
+        }
+        None
+    }
+
+    /// Number of elements of a material; `None` where there is no formula.
+    pub fn nelements(&self, row: usize) -> Option<u32> {
+        (self.elements[row] != 0).then(|| self.elements[row].count_ones())
+    }
+
+    /// The material's formula, parsed.
+    pub fn parsed(&self, row: usize) -> Option<Formula> {
+        self.formula.is_valid(row).then(|| Formula::parse(self.formula.value(row)).ok()).flatten()
+    }
+
+    /// The formula as chemists write it.
+    pub fn display(&self, row: usize) -> Option<String> {
+        self.parsed(row).map(|f| f.display())
+    }
+
+    /// Finds the material that a user's text means: an id, a formula in any order and spelling, or a name.
+    pub fn resolve(&self, text: &str) -> Resolved {
+        let text = text.trim();
+        if let Some(row) = self.row(text) {
+            return Resolved::Row(row);
+        }
+        let (formula, phase) = text.split_once(':').map_or((text, ""), |(f, p)| (f, p));
+        if let Ok(parsed) = Formula::parse(formula) {
+            let id = if phase.is_empty() { parsed.reduced() } else { format!("{}:{phase}", parsed.reduced()) };
+            if let Some(row) = self.row(&id) {
+                return Resolved::Row(row);
+            }
+            let phases = self.phases(&parsed.reduced());
+            if phase.is_empty() && !phases.is_empty() {
+                return match phases.as_slice() {
+                    [one] => Resolved::Row(*one),
+                    several => {
+                        Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r as usize).to_owned()).collect())
+                    }
+                };
+            }
+        }
+        let lower = text.to_lowercase();
+        let first = self.names.partition_point(|(name, _)| name.as_str() < lower.as_str());
+        let named: Vec<u32> =
+            self.names[first..].iter().take_while(|(n, _)| *n == lower).map(|(_, row)| *row).collect();
+        match named.as_slice() {
+            [] => {}
+            [one] => return Resolved::Row(*one),
+            several => {
+                return Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r as usize).to_owned()).collect());
+            }
+        }
+        match self.by_lower_case(&lower) {
+            Some(Found::One(row)) => Resolved::Row(row),
+            Some(Found::Several) => {
+                let same = |row: &usize| self.spellings(*row).iter().any(|s| *s == lower);
+                let ids = (0..self.len()).filter(same).take(10).map(|row| self.id.value(row).to_owned());
+                Resolved::Ambiguous(ids.collect())
+            }
+            None => Resolved::Unknown(self.closest(&lower)),
+        }
+    }
+
+    fn phases(&self, formula: &str) -> Vec<u32> {
+        let prefix = format!("{formula}:sg");
+        (1..=230).filter_map(|n| self.row(&format!("{prefix}{n}"))).collect()
+    }
+
+    /// Lower-case spellings of a material: its id, and its formula as chemists write it.
+    fn spellings(&self, row: usize) -> Vec<String> {
+        let mut found = vec![self.id.value(row).to_lowercase()];
+        if let Some(shown) = self.display(row) {
+            let shown = shown.to_lowercase();
+            if !found.contains(&shown) && self.space_group[row] == 0 {
+                found.push(shown);
+            }
+        }
+        found
+    }
+
+    fn by_lower_case(&self, lower: &str) -> Option<Found> {
+        let known = self.lower.get_or_init(|| {
+            let mut known = HashMap::with_capacity(self.len() * 2);
+            for row in 0..self.len() {
+                for text in self.spellings(row) {
+                    known.entry(text).and_modify(|f| *f = Found::Several).or_insert(Found::One(row as u32));
+                }
+            }
+            known
+        });
+        known.get(lower).copied()
+    }
+
+    fn closest(&self, lower: &str) -> Vec<String> {
+        // names are few and worth a fuzzy look; for formulas the materials of the same elements are what is meant
+        let mut near: Vec<(f64, &str)> = self
+            .names
+            .iter()
+            .map(|(name, row)| (datasets::property::similarity(name, lower), self.id.value(*row as usize)))
+            .filter(|(similarity, _)| *similarity > 0.7)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+        near.dedup_by(|a, b| a.1 == b.1);
+        near.into_iter().take(3).map(|(_, id)| id.to_owned()).collect()
+    }
+}
+
+/// The bits of some elements.
+pub fn element_bits(elements: impl IntoIterator<Item = Element>) -> u128 {
+    elements.into_iter().fold(0, |bits, element| bits | 1 << element.number())
+}

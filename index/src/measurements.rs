@@ -1,0 +1,84 @@
+//! All measurements of a snapshot as columns, sorted by (property, material, record).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The measurements of a snapshot. Entry `i` of every column speaks of one value.
+#[derive(Debug, Default)]
+pub struct Measurements {
+    /// Keys of the properties that have values, in the order of their ranges.
+    pub properties: Vec<String>,
+    /// The entries of property `p` are `starts[p]..starts[p + 1]`.
+    pub starts: Vec<usize>,
+    /// Row of the material, ascending within a property.
+    pub material: Vec<u32>,
+    /// Row of the record.
+    pub record: Vec<u32>,
+    /// The value in the dictionary's unit.
+    pub value: Vec<f64>,
+    /// Standard deviation on the property's axis; NaN where the value is outside the property's physical bounds and
+    /// so is no evidence.
+    pub sd: Vec<f64>,
+    /// [`datasets::record::Evidence`] as a number.
+    pub evidence: Vec<u8>,
+    /// Temperature in K, NaN where not stated.
+    pub temperature: Vec<f32>,
+    /// Index into `words`, `u32::MAX` where there is no method.
+    pub method: Vec<u32>,
+    /// Index into `words`, `u32::MAX` where there is no source.
+    pub source: Vec<u32>,
+    /// Methods and sources.
+    pub words: Vec<Arc<str>>,
+}
+
+impl Measurements {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.value.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.value.is_empty()
+    }
+
+    /// The entries of a property, empty where the hub has no value of it.
+    pub fn of_property(&self, key: &str) -> Range<usize> {
+        match self.properties.iter().position(|p| p == key) {
+            Some(p) => self.starts[p]..self.starts[p + 1],
+            None => 0..0,
+        }
+    }
+
+    /// The entries of one material within those of a property.
+    pub fn of_material(&self, property: Range<usize>, material: u32) -> Range<usize> {
+        let rows = &self.material[property.clone()];
+        let low = rows.partition_point(|&m| m < material);
+        let high = low + rows[low..].partition_point(|&m| m == material);
+        property.start + low..property.start + high
+    }
+
+    /// A method or source.
+    pub fn word(&self, index: u32) -> Option<&Arc<str>> {
+        self.words.get(index as usize)
+    }
+}
+
+/// The records of a snapshot, sorted by (material, id).
+#[derive(Debug)]
+pub struct Records {
+    /// Record ids.
+    pub id: arrow::array::StringArray,
+    /// Row of the material that each speaks about, ascending.
+    pub material: Vec<u32>,
+    /// Index into the snapshot's datasets.
+    pub dataset: Vec<u16>,
+}
+
+impl Records {
+    /// The records of a material.
+    pub fn of_material(&self, material: u32) -> Range<usize> {
+        let low = self.material.partition_point(|&m| m < material);
+        low..low + self.material[low..].partition_point(|&m| m == material)
+    }
+}

@@ -1,0 +1,199 @@
+//! The road of a suggest: mask → kernel → exact order.
+//!
+//! The device ranks in f32 and returns a few more rows than are wanted; these are scored again in f64, which alone
+//! decides. Where the device's last row is not clearly worse than the last wanted one, more rows are asked for, and at
+//! last all rows are scored in f64. So an answer never depends on the device.
+
+use std::sync::Arc;
+
+use datasets::record::Evidence;
+use gpu::reference::{self, Window};
+use gpu::{Column, Device, GpuError, Mask, Missing, SpecQuery};
+use rayon::prelude::*;
+
+use crate::belief::Beliefs;
+use crate::snapshot::Snapshot;
+use crate::spec::{Resolved, Target, Unknown};
+
+/// How much an f32 score may differ from the f64 score, relatively. The kernels themselves are within
+/// [`reference::F32_RELATIVE_ERROR`]; rounding means, deviations ([`crate::belief::floor_sd`] keeps them above 10⁻⁴ of
+/// the mean) and window ends to f32 adds up to 1.3 % deep in a tail.
+const ERROR: f64 = 0.03;
+
+/// Candidates in order, and how they were found.
+#[derive(Debug)]
+pub struct Ranking {
+    /// (score, row), best first: the page asked for.
+    pub page: Vec<(f64, u32)>,
+    /// The device that searched.
+    pub device: String,
+    /// Why it was not the chosen one, where it was not.
+    pub note: Option<String>,
+    /// Rows that were scored.
+    pub matched: usize,
+}
+
+/// What passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passing {
+    /// Materials that meet all targets.
+    pub all: usize,
+    /// Materials that meet each target alone, in the order of the spec.
+    pub each: Vec<usize>,
+}
+
+/// Ranks the candidates of a spec.
+///
+/// # Errors
+/// The device refuses the query; it cannot for a resolved spec, short of a defect.
+pub fn rank(snapshot: &Snapshot, device: &Device, spec: &Resolved) -> Result<Ranking, GpuError> {
+    let n = snapshot.materials.len();
+    let mut mask = spec.mask.clone();
+    if spec.unknown == Unknown::Require {
+        for target in &spec.targets {
+            mask.and(&known(target, spec.evidence, n))?;
+        }
+    }
+    let matched = mask.count();
+    let scorer = Scorer::new(snapshot, spec);
+    let mut ranking = Ranking { page: Vec::new(), device: device.name().to_owned(), note: None, matched };
+    if matched == 0 {
+        return Ok(ranking);
+    }
+    let query = SpecQuery { targets: &scorer.device_targets()?, mask: Some(&mask), k: spec.offset + spec.limit };
+    let answer = device.exact_by(&query, ERROR, |row| scorer.score(row))?;
+    ranking.device = answer.device;
+    ranking.note = answer.note;
+    ranking.page = answer.hits.into_iter().skip(spec.offset).collect();
+    Ok(ranking)
+}
+
+/// The materials of which a target is known with the asked evidence.
+fn known(target: &Target, evidence: Evidence, n: usize) -> Mask {
+    let mut mask = Mask::none(n);
+    let beliefs = &target.beliefs;
+    for (&row, &e) in beliefs.row.iter().zip(&beliefs.evidence) {
+        if e >= evidence as u8 {
+            mask.set(row as usize, true);
+        }
+    }
+    mask
+}
+
+/// Counts the materials, after the filter, whose beliefs lie in the windows on the asked evidence.
+pub fn passing(snapshot: &Snapshot, spec: &Resolved) -> Passing {
+    let meeting = |target: &Target| {
+        let mut passes = Mask::none(snapshot.materials.len());
+        let beliefs = &target.beliefs;
+        for i in 0..beliefs.len() {
+            let row = beliefs.row[i] as usize;
+            if beliefs.evidence[i] >= spec.evidence as u8 && meets(target, beliefs.mean[i]) && spec.mask.get(row) {
+                passes.set(row, true);
+            }
+        }
+        passes
+    };
+    let each: Vec<Mask> = spec.targets.par_iter().map(meeting).collect();
+    let mut all = spec.mask.clone();
+    for passes in &each {
+        // both have one bit a material
+        let _ = all.and(passes);
+    }
+    Passing { all: all.count(), each: each.iter().map(Mask::count).collect() }
+}
+
+/// Whether a mean on the axis meets a target. A goal has no window to miss.
+pub fn meets(target: &Target, mean: f64) -> bool {
+    !target.required || (target.window.lo..=target.window.hi).contains(&mean)
+}
+
+/// The f64 score of single rows.
+pub struct Scorer<'a> {
+    materials: usize,
+    spec: &'a Resolved,
+    /// Targets in an order that does not depend on how the spec was written, so that sums are the same to the last bit.
+    order: Vec<usize>,
+}
+
+impl<'a> Scorer<'a> {
+    /// A scorer for a spec.
+    pub fn new(snapshot: &Snapshot, spec: &'a Resolved) -> Scorer<'a> {
+        let mut order: Vec<usize> = (0..spec.targets.len()).collect();
+        order.sort_by(|&a, &b| {
+            let (a, b) = (&spec.targets[a], &spec.targets[b]);
+            let numbers = |w: &Window| [w.lo, w.hi, w.inv_tolerance, w.weight];
+            let mut by_numbers = numbers(&a.window).into_iter().zip(numbers(&b.window)).map(|(x, y)| x.total_cmp(&y));
+            a.subject
+                .label()
+                .cmp(b.subject.label())
+                .then_with(|| by_numbers.find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal))
+        });
+        Scorer { materials: snapshot.materials.len(), spec, order }
+    }
+
+    /// The score of a row; `None` where no target counts for it.
+    pub fn score(&self, row: u32) -> Option<f64> {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for &t in &self.order {
+            let target = &self.spec.targets[t];
+            let belief = target.beliefs.get(row, self.materials);
+            let (mean, sd) = match (belief, self.spec.unknown) {
+                (Some(b), Unknown::Ignore) if b.evidence < self.spec.evidence => continue,
+                (Some(b), _) => (b.mean, b.sd),
+                (None, Unknown::Ignore) => continue,
+                (None, _) => {
+                    let population = target.beliefs.population();
+                    (population.median, population.spread)
+                }
+            };
+            sum += target.window.weight * reference::shortfall_squared(mean, sd, &target.window);
+            weights += target.window.weight;
+        }
+        (weights > 0.0).then(|| sum / weights)
+    }
+
+    fn device_targets(&self) -> Result<Vec<gpu::Target>, GpuError> {
+        self.order.iter().map(|&t| self.device_target(&self.spec.targets[t])).collect()
+    }
+
+    fn device_target(&self, target: &Target) -> Result<gpu::Target, GpuError> {
+        let ignore = self.spec.unknown == Unknown::Ignore;
+        let least = if ignore { self.spec.evidence } else { Evidence::None };
+        let population = target.beliefs.population();
+        Ok(gpu::Target {
+            column: device_column(&target.beliefs, self.materials, least)?,
+            lo: target.window.lo as f32,
+            hi: target.window.hi as f32,
+            inv_tolerance: target.window.inv_tolerance as f32,
+            weight: target.window.weight as f32,
+            missing: if ignore {
+                Missing::Ignore
+            } else {
+                Missing::Fill { mean: population.median as f32, sd: population.spread as f32 }
+            },
+        })
+    }
+}
+
+/// The beliefs as a device column: one row a material; cells of less than the asked evidence are empty.
+fn device_column(beliefs: &Beliefs, materials: usize, least: Evidence) -> Result<Arc<Column>, GpuError> {
+    let make = || {
+        let (mut mean, mut sd) = (vec![0f32; materials], vec![-1f32; materials]);
+        for i in 0..beliefs.len() {
+            if beliefs.evidence[i] >= least as u8 {
+                let row = beliefs.row[i] as usize;
+                mean[row] = beliefs.mean[i] as f32;
+                sd[row] = beliefs.sd[i] as f32;
+            }
+        }
+        Column::new(mean, sd)
+    };
+    // where all cells are of enough evidence the column is the one of no condition
+    let weakest = beliefs.evidence.iter().min().copied().unwrap_or_default();
+    let slot = if weakest >= least as u8 { 0 } else { least as usize };
+    if let Some(column) = beliefs.device[slot].get() {
+        return Ok(Arc::clone(column));
+    }
+    let column = make()?;
+    Ok(Arc::clone(beliefs.device[slot].get_or_init(|| column)))
+}

@@ -1,0 +1,55 @@
+//! Candidates as a table: one row a candidate, a group of columns a target.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::error::ArrowError;
+
+use crate::candidate::{Candidate, SuggestAnswer, Verdict};
+
+/// The candidates as one batch. The columns of a target are named by its property: `band_gap`, `band_gap_unit`,
+/// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`.
+///
+/// # Errors
+/// None for an answer of this program; the columns would have to differ in length.
+pub fn batch(answer: &SuggestAnswer) -> Result<RecordBatch, ArrowError> {
+    let all = &answer.candidates;
+    let text = |get: &dyn Fn(&Candidate) -> Option<String>| -> ArrayRef {
+        Arc::new(all.iter().map(get).collect::<StringArray>())
+    };
+    let number = |get: &dyn Fn(&Candidate) -> Option<f64>| -> ArrayRef {
+        Arc::new(all.iter().map(get).collect::<Float64Array>())
+    };
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("rank".into(), Arc::new(UInt32Array::from_iter_values(all.iter().map(|c| c.rank as u32)))),
+        ("material".into(), text(&|c| Some(c.material.clone()))),
+        ("formula".into(), text(&|c| c.formula.clone())),
+        ("name".into(), text(&|c| c.name.clone())),
+        ("score".into(), number(&|c| Some(c.score))),
+        ("probability".into(), number(&|c| Some(c.probability))),
+        ("verdict".into(), text(&|c| Some(word(c.verdict).to_owned()))),
+    ];
+    let labels: Vec<&str> =
+        all.first().map(|c| c.targets.iter().map(|t| t.property.as_str()).collect()).unwrap_or_default();
+    for (i, label) in labels.iter().enumerate() {
+        let again = labels[..i].iter().filter(|l| *l == label).count();
+        let label = if again == 0 { (*label).to_owned() } else { format!("{label}#{}", again + 1) };
+        columns.push((label.clone(), number(&|c| c.targets[i].value)));
+        columns.push((format!("{label}_unit"), text(&|c| Some(c.targets[i].unit.clone()))));
+        columns.push((format!("{label}_sd"), number(&|c| c.targets[i].sd)));
+        columns.push((format!("{label}_evidence"), text(&|c| Some(c.targets[i].evidence.to_string()))));
+        columns.push((format!("{label}_verdict"), text(&|c| Some(word(c.targets[i].verdict).to_owned()))));
+        columns.push((format!("{label}_record"), text(&|c| c.targets[i].record.clone())));
+    }
+    columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// The word of a verdict.
+pub fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Unknown => "unknown",
+    }
+}
