@@ -1,0 +1,147 @@
+//! HTTP: parses, calls, renders. Nothing is computed about materials here.
+//!
+//! [`app`] is the router with all routes, [`serve`] runs it until it is told to stop, [`openapi`] is its description,
+//! [`problem`] the one form of its errors.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use index::hub::Hub;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+pub mod problem;
+mod routes;
+pub mod state;
+
+use problem::Problem;
+use state::AppState;
+
+/// The largest body of a request, bytes.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// How often the server looks for a newer version of the tables.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// How long running requests may go on after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "matgenome",
+        description = "Which materials could meet a target spec, how sure is that, and on whose evidence?",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem))
+)]
+struct ApiDoc;
+
+fn documented() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(routes::suggest))
+        .routes(routes!(routes::material))
+        .routes(routes!(routes::record))
+        .routes(routes!(routes::properties))
+        .routes(routes!(routes::datasets))
+        .routes(routes!(routes::dataset))
+        .routes(routes!(routes::history))
+        .routes(routes!(routes::healthz))
+        .routes(routes!(routes::readyz))
+}
+
+/// The description of the API, OpenAPI 3.1.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().split_for_parts().1
+}
+
+/// All routes.
+pub fn app(state: Arc<AppState>) -> Router {
+    let (router, api) = documented().split_for_parts();
+    router
+        // a record's id holds a slash, which clients may leave as it is
+        .route("/v1/records/{dataset}/{*rest}", get(record_by_parts))
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| -> Response {
+            Problem::internal(&"a request handler panicked").into_response()
+        }))
+        .layer(CompressionLayer::new())
+        .layer(TraceLayer::new_for_http())
+        .with_state(state)
+}
+
+async fn record_by_parts(
+    state: axum::extract::State<Arc<AppState>>,
+    axum::extract::Path((dataset, rest)): axum::extract::Path<(String, String)>,
+) -> Response {
+    routes::record(state, axum::extract::Path(format!("{dataset}/{rest}"))).await.into_response()
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}; /docs lists what there is", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "no-path", "No such path", detail)
+}
+
+async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
+    let detail = format!("{} cannot be asked by {method}; /docs says how", uri.path());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed", detail)
+}
+
+/// Serves until `stop` resolves, then lets running requests end for some seconds.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    state: Arc<AppState>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let (stopping, mut stopped) = tokio::sync::watch::channel(false);
+    let serving = axum::serve(listener, app(state)).with_graceful_shutdown(async move {
+        stop.await;
+        let _ = stopping.send(true);
+    });
+    tokio::select! {
+        done = serving => done,
+        // idle connections that a client keeps open must not keep the server
+        () = async {
+            let _ = stopped.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(GRACE).await;
+        } => Ok(()),
+    }
+}
+
+/// Follows the tables: what any process commits is served soon after. Beliefs are made ahead of the first question.
+pub async fn follow(hub: Arc<Hub>) {
+    let warm_up = |hub: &Arc<Hub>| {
+        let hub = Arc::clone(hub);
+        drop(tokio::task::spawn_blocking(move || hub.warm_up()));
+    };
+    warm_up(&hub);
+    loop {
+        tokio::time::sleep(FOLLOW).await;
+        match hub.refresh().await {
+            Ok(true) => {
+                tracing::info!("serving version {}", hub.snapshot().version);
+                warm_up(&hub);
+            }
+            Ok(false) => {}
+            Err(why) => tracing::warn!("cannot look for newer data: {why}"),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The routes under `/v1` and the operations: each parses, calls the hub, and renders.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use datasets::catalogue::DatasetInfo;
+use datasets::property::{Property, dictionary};
+use datasets::record::Record;
+use datasets::table::Commit;
+use index::candidate::{MaterialAnswer, SuggestAnswer};
+use index::hub::Hub;
+use index::snapshot::{Dataset, Viewer};
+use index::spec::{self, Spec};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+use crate::state::AppState;
+
+/// The property dictionary.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Properties {
+    /// The properties, in the order of the dictionary.
+    #[schema(value_type = Vec<Object>)]
+    properties: Vec<&'static Property>,
+}
+
+/// The catalogue.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Datasets {
+    /// Version of the table.
+    version: u64,
+    /// The datasets that the caller may see, by name.
+    datasets: Vec<DatasetAnswer>,
+}
+
+/// A dataset, its terms and counts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DatasetAnswer {
+    /// Its terms.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    info: DatasetInfo,
+    /// Number of records.
+    records: u64,
+    /// Number of distinct materials.
+    materials: u64,
+    /// Number of values.
+    values: u64,
+}
+
+impl From<&Dataset> for DatasetAnswer {
+    fn from(d: &Dataset) -> Self {
+        DatasetAnswer { info: d.info.clone(), records: d.records, materials: d.materials, values: d.values }
+    }
+}
+
+/// A record as it was contributed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RecordAnswer {
+    /// Version of the table.
+    version: u64,
+    /// Its dataset.
+    dataset: String,
+    /// Id of the material that it speaks about.
+    material: String,
+    /// The record.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    record: Record,
+}
+
+/// The commits.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct History {
+    /// Version of the table that is served.
+    version: u64,
+    /// The commits, newest first.
+    #[schema(value_type = Vec<Object>)]
+    commits: Vec<Commit>,
+}
+
+/// State of the server.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`, or `loading` until the data is there.
+    status: &'static str,
+    /// Version of the program.
+    program: &'static str,
+    /// Version of the table, once it is loaded.
+    version: Option<u64>,
+    /// The device that searches.
+    device: Option<String>,
+    /// Number of materials.
+    materials: Option<usize>,
+}
+
+async fn blocking<T: Send + 'static>(
+    state: &AppState,
+    work: impl FnOnce(&Hub) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let hub = state.hub()?;
+    // searches use all cores: a few at a time are faster than all at once
+    let permit = state.searches.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let done = tokio::task::spawn_blocking(move || work(&hub)).await;
+    drop(permit);
+    done.map_err(|e| Problem::internal(&e))?
+}
+
+/// Candidates for a target spec.
+#[utoipa::path(
+    post, path = "/v1/suggest", tag = "search", request_body = Spec,
+    responses(
+        (status = 200, body = SuggestAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The spec cannot be answered"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
+    )
+)]
+pub(crate) async fn suggest(
+    State(state): State<Arc<AppState>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<SuggestAnswer>, Problem> {
+    let body = body.map_err(|e| match e.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("a spec is at most {} KiB", crate::MAX_BODY_BYTES >> 10);
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+        }
+        _ => Problem::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read", e.body_text()),
+    })?;
+    if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+        let detail = format!("{e}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-json", "The body is no JSON", detail));
+    }
+    let spec = spec::from_json(&body)?;
+    blocking(&state, move |hub| Ok(Json(hub.suggest(&spec, Viewer::Public)?))).await
+}
+
+/// All that is known of a material, with its provenance.
+#[utoipa::path(
+    get, path = "/v1/materials/{id}", tag = "look up",
+    params(("id" = String, Path, description = "Id, formula in any order, or name")),
+    responses((status = 200, body = MaterialAnswer), (status = 404, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn material(
+    State(state): State<Arc<AppState>>,
+    Path(id): Path<String>,
+) -> Result<Json<MaterialAnswer>, Problem> {
+    blocking(&state, move |hub| Ok(Json(hub.material(&id, Viewer::Public)?))).await
+}
+
+/// One record as it was contributed.
+#[utoipa::path(
+    get, path = "/v1/records/{id}", tag = "look up",
+    params(("id" = String, Path, description = "`<dataset>/<source id>`, its `/` written `%2F` or as it is")),
+    responses((status = 200, body = RecordAnswer), (status = 404, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn record(
+    State(state): State<Arc<AppState>>,
+    Path(id): Path<String>,
+) -> Result<Json<RecordAnswer>, Problem> {
+    let hub = state.hub()?;
+    let record = hub.record(&id, Viewer::Public).await?;
+    let (dataset, material) = (record.dataset().to_owned(), record.material_id());
+    Ok(Json(RecordAnswer { version: hub.snapshot().version, dataset, material, record }))
+}
+
+/// The property dictionary.
+#[utoipa::path(get, path = "/v1/properties", tag = "look up", responses((status = 200, body = Properties)))]
+pub(crate) async fn properties() -> Json<Properties> {
+    Json(Properties { properties: dictionary().iter().collect() })
+}
+
+/// The datasets, their terms and counts.
+#[utoipa::path(get, path = "/v1/datasets", tag = "look up", responses((status = 200, body = Datasets)))]
+pub(crate) async fn datasets(State(state): State<Arc<AppState>>) -> Result<Json<Datasets>, Problem> {
+    let snapshot = state.hub()?.snapshot();
+    let visible = snapshot.visible(Viewer::Public);
+    let seen = snapshot.datasets.iter().zip(&visible.0).filter(|(_, seen)| **seen);
+    Ok(Json(Datasets { version: snapshot.version, datasets: seen.map(|(d, _)| d.into()).collect() }))
+}
+
+/// One dataset, its terms and counts.
+#[utoipa::path(
+    get, path = "/v1/datasets/{name}", tag = "look up", params(("name" = String, Path)),
+    responses((status = 200, body = DatasetAnswer), (status = 404, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn dataset(
+    State(state): State<Arc<AppState>>,
+    Path(name): Path<String>,
+) -> Result<Json<DatasetAnswer>, Problem> {
+    let snapshot = state.hub()?.snapshot();
+    let scope = spec::scope(&snapshot, Viewer::Public, Some(&[name])).map_err(|e| Problem {
+        closest: e.closest,
+        ..Problem::new(StatusCode::NOT_FOUND, "no-dataset", "No such dataset", e.message)
+    })?;
+    let found = snapshot.datasets.iter().zip(&scope.0).find(|(_, named)| **named);
+    found.map(|(d, _)| Json(d.into())).ok_or_else(|| Problem::internal(&"a scope without a dataset"))
+}
+
+/// The commits of the table, newest first.
+#[utoipa::path(get, path = "/v1/history", tag = "look up", responses((status = 200, body = History)))]
+pub(crate) async fn history(State(state): State<Arc<AppState>>) -> Result<Json<History>, Problem> {
+    let hub = state.hub()?;
+    let snapshot = hub.snapshot();
+    let visible = snapshot.visible(Viewer::Public);
+    let hidden: Vec<&str> = snapshot
+        .datasets
+        .iter()
+        .zip(&visible.0)
+        .filter(|(_, seen)| !**seen)
+        .map(|(d, _)| d.info.name.as_str())
+        .collect();
+    let mut commits = hub.history().await?;
+    commits.retain(|c| !c.what.datasets.iter().any(|name| hidden.contains(&name.as_str())));
+    Ok(Json(History { version: snapshot.version, commits }))
+}
+
+/// Whether the process is alive; says the device.
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, body = Health)))]
+pub(crate) async fn healthz(State(state): State<Arc<AppState>>) -> Json<Health> {
+    Json(health(&state))
+}
+
+/// Whether searches are answered.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses((status = 200, body = Health), (status = 503, body = Problem, content_type = "application/problem+json"))
+)]
+pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<Health>, Problem> {
+    state.hub()?;
+    Ok(Json(health(&state)))
+}
+
+fn health(state: &AppState) -> Health {
+    let hub = state.hub().ok();
+    let snapshot = hub.as_ref().map(|hub| hub.snapshot());
+    Health {
+        status: if hub.is_some() { "ok" } else { "loading" },
+        program: env!("CARGO_PKG_VERSION"),
+        version: snapshot.as_ref().map(|s| s.version),
+        device: hub.as_ref().map(|hub| hub.device().name().to_owned()),
+        materials: snapshot.as_ref().map(|s| s.materials.len()),
+    }
+}
