@@ -1,0 +1,135 @@
+//! The command line: every command and flag, declared once; help and usage errors follow from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Find materials for a target spec, in an open hub of measured and computed records.
+#[derive(Debug, Parser)]
+#[command(name = "matgenome", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with refused rows (ingest), \
+                        4 nothing meets the spec (suggest)")]
+pub struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Data directory [default: the platform's data directory]
+    #[arg(long, global = true, env = "MATGENOME_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Device that searches: auto, cpu, or part of an adapter's name (see `doctor`)
+    #[arg(long, global = true, env = "MATGENOME_DEVICE", value_name = "NAME", default_value = "auto")]
+    pub device: String,
+    /// Leave an empty data directory empty, instead of loading the bundled datasets
+    #[arg(long, global = true)]
+    pub no_bundled: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the web API and its documentation
+    Serve {
+        /// Address to listen on
+        #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+        listen: String,
+    },
+    /// Put the rows of files into a dataset
+    Ingest(Ingest),
+    /// Find candidates for a target spec
+    Suggest {
+        /// The spec as a JSON file, or - for standard input
+        spec: PathBuf,
+        /// Number of candidates, in place of the spec's
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Form of the answer
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+        /// Write the answer to a file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show all that is known of a material, with its sources
+    Show {
+        /// Id, formula or name
+        material: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the property dictionary
+    Properties {
+        /// Only properties whose key, name or group contains this
+        search: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the datasets with their terms and counts
+    Datasets {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the commits of the table
+    History {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what machine this is, which devices there are, which one is taken, and why
+    Doctor,
+    /// Pack the datasets of a data directory as the bundle that comes with the program
+    #[command(hide = true)]
+    Bundle {
+        /// Folder to write the Parquet files and the catalogue to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// Arguments of `ingest`.
+#[derive(Debug, Args)]
+pub struct Ingest {
+    /// CSV files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Dataset to put the records into; needed where the mapping does not name it
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Which column is what
+    #[arg(long, value_name = "MAP.toml")]
+    pub mapping: PathBuf,
+    /// Read and check, and write nothing to the hub
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write what was refused or flagged as JSON Lines
+    #[arg(long, value_name = "REPORT.jsonl")]
+    pub report: Option<PathBuf>,
+    /// A word of your own for this job: a second job of the same word changes nothing
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// The document of the web API
+    Json,
+    /// One row a candidate
+    Csv,
+    /// One row a candidate
+    Parquet,
+    /// One row a candidate, Arrow IPC stream
+    Arrow,
+}

@@ -1,0 +1,9 @@
+//! One module a command.
+
+pub mod bundle;
+pub mod doctor;
+pub mod ingest;
+pub mod list;
+pub mod serve;
+pub mod show;
+pub mod suggest;

@@ -1,0 +1,49 @@
+//! `matgenome show`: all that is known of one material.
+
+use index::snapshot::Viewer;
+
+use crate::arguments::Common;
+use crate::open;
+use crate::output::{Failure, print, print_json, short, table};
+
+/// Shows a material.
+pub async fn run(common: &Common, material: &str, json: bool) -> Result<u8, Failure> {
+    let hub = open::hub(common).await?;
+    let answer = hub.material(material, Viewer::Owner)?;
+    if json {
+        print_json(&answer)?;
+        return Ok(0);
+    }
+    let names = [answer.formula.clone(), answer.name.clone()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    print(format!("{} ({names})", answer.material))?;
+    let details = [
+        answer.class.as_ref().map(|class| format!("class: {class}")),
+        answer.space_group.map(|n| format!("space group: {n}")),
+        (!answer.elements.is_empty()).then(|| format!("elements: {}", answer.elements.join(" "))),
+        Some(format!("datasets: {}", answer.datasets.join(", "))),
+    ];
+    for line in details.into_iter().flatten() {
+        print(line)?;
+    }
+    let mut shown = table(["property", "belief", "value", "evidence", "method", "T [K]", "record"]);
+    for property in &answer.properties {
+        let belief = match (property.value, property.sd) {
+            (Some(value), Some(sd)) => format!("{} ± {} {}", short(value), short(sd), property.unit),
+            _ => "none".into(),
+        };
+        for (i, value) in property.values.iter().enumerate() {
+            let once = |text: &str| if i == 0 { text.to_owned() } else { String::new() };
+            shown.add_row([
+                once(&property.property),
+                once(&belief),
+                format!("{}{}", short(value.value), value.flag.as_ref().map_or("", |_| " (not counted)")),
+                value.evidence.to_string(),
+                value.method.clone().unwrap_or_default(),
+                value.temperature_k.map(short).unwrap_or_default(),
+                value.record.clone(),
+            ]);
+        }
+    }
+    print(shown)?;
+    Ok(0)
+}

@@ -1,0 +1,134 @@
+//! `matgenome suggest`: candidates for a target spec.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use index::candidate::{SuggestAnswer, TargetAnswer};
+use index::snapshot::Viewer;
+use index::{spec, tabular};
+
+use crate::arguments::{Common, Format};
+use crate::open;
+use crate::output::{Failure, print_bytes, short, table, thousands, write_file};
+
+/// Exit code: nothing in the hub meets the spec.
+const NOTHING_MEETS: u8 = 4;
+
+/// Answers a spec.
+pub async fn run(
+    common: &Common,
+    path: &Path,
+    limit: Option<usize>,
+    format: Format,
+    out: Option<&Path>,
+) -> Result<u8, Failure> {
+    let mut text = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut text).map(drop)
+    } else {
+        std::fs::read(path).map(|bytes| text = bytes)
+    };
+    read.map_err(|e| Failure::usage(format!("cannot read the spec {}: {e}", path.display())))?;
+    let mut spec = spec::from_json(&text).map_err(|e| Failure::usage(format!("spec {}: {e}", path.display())))?;
+    if let Some(limit) = limit {
+        spec.limit = limit;
+    }
+    if out.is_none() && format == Format::Parquet {
+        return Err(Failure::usage("a Parquet answer goes to a file: name it with --out FILE"));
+    }
+    let hub = open::hub(common).await?;
+    let answer = hub.suggest(&spec, Viewer::Owner).map_err(|e| match e {
+        index::hub::HubError::Spec(e) => Failure::usage(format!("spec {}: {e}", path.display())),
+        other => other.into(),
+    })?;
+    let bytes = render(&answer, format)?;
+    match out {
+        Some(path) => write_file(path, &bytes)?,
+        None => print_bytes(&bytes)?,
+    }
+    let passing = answer.meta.passing.get("all").copied().unwrap_or_default();
+    Ok(if passing == 0 { NOTHING_MEETS } else { 0 })
+}
+
+fn render(answer: &SuggestAnswer, format: Format) -> Result<Vec<u8>, Failure> {
+    let batch = || tabular::batch(answer).map_err(Failure::new);
+    let mut bytes = Vec::new();
+    match format {
+        Format::Table => bytes = people(answer).into_bytes(),
+        Format::Json => {
+            bytes = serde_json::to_vec_pretty(answer).map_err(Failure::new)?;
+            bytes.push(b'\n');
+        }
+        Format::Csv => arrow::csv::Writer::new(&mut bytes).write(&batch()?).map_err(Failure::new)?,
+        Format::Arrow => {
+            let batch = batch()?;
+            let mut writer =
+                arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).map_err(Failure::new)?;
+            writer.write(&batch).and_then(|()| writer.finish()).map_err(Failure::new)?;
+        }
+        Format::Parquet => {
+            let batch = batch()?;
+            let mut writer =
+                parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).map_err(Failure::new)?;
+            writer.write(&batch).map_err(Failure::new)?;
+            writer.close().map_err(Failure::new)?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn people(answer: &SuggestAnswer) -> String {
+    let meta = &answer.meta;
+    let Some(first) = answer.candidates.first() else {
+        return format!(
+            "no candidates: {} materials searched, {} match the filter\n",
+            thousands(meta.searched as u64),
+            thousands(meta.matched_filter as u64)
+        );
+    };
+    let mut shown = table(["#", "material", "score", "probability", "verdict"]);
+    let mut header: Vec<String> = ["#", "material", "score", "probability", "verdict"].map(String::from).to_vec();
+    header.extend(first.targets.iter().map(|t| format!("{} [{}]", t.property, t.unit)));
+    header.push("evidence".into());
+    shown.set_header(header);
+    for c in &answer.candidates {
+        let material = c.formula.as_ref().unwrap_or(&c.material);
+        let mut row = vec![
+            c.rank.to_string(),
+            c.name.as_ref().map_or_else(|| material.clone(), |name| format!("{material} ({name})")),
+            short(c.score),
+            short(c.probability),
+            tabular::word(c.verdict).to_owned(),
+        ];
+        row.extend(c.targets.iter().map(value));
+        let mut evidence: Vec<String> = c.targets.iter().map(|t| t.evidence.to_string()).collect();
+        evidence.dedup();
+        row.push(format!("{} ({})", evidence.join(", "), c.datasets.join(", ")));
+        shown.add_row(row);
+    }
+    let alone: Vec<String> = meta
+        .passing
+        .iter()
+        .filter(|(key, _)| *key != "all")
+        .map(|(key, n)| format!("{key} {}", thousands(*n as u64)))
+        .collect();
+    format!(
+        "{shown}\n{} materials meet all targets (alone: {}), of {} that match the filter and {} searched\n\
+         version {}, {:.1} ms on {}{}\n",
+        thousands(meta.passing.get("all").copied().unwrap_or_default() as u64),
+        alone.join(", "),
+        thousands(meta.matched_filter as u64),
+        thousands(meta.searched as u64),
+        meta.version,
+        meta.took_ms,
+        meta.device,
+        meta.note.as_ref().map(|n| format!(" ({n})")).unwrap_or_default()
+    )
+}
+
+fn value(target: &TargetAnswer) -> String {
+    match (target.value, target.sd) {
+        (Some(value), Some(sd)) => format!("{} ± {}", short(value), short(sd)),
+        _ => "–".into(),
+    }
+}
