@@ -1,0 +1,118 @@
+# House tasks. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+CARGO  ?= cargo
+PYTHON ?= python3
+LISTEN ?= 127.0.0.1:8080
+DATA   ?= data
+SOURCE ?=
+
+# rustup puts cargo here; a shell that was open before does not know it yet
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+BIN  := $(or $(CARGO_TARGET_DIR),target)/release/matgenome
+VENV := .venv
+PIP  := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+
+# $(call need,CHECK,PACKAGES,WHAT): where CHECK fails, installs Debian packages as root, else says how
+define need
+	@if ! ( $(1) ) >/dev/null 2>&1; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        echo "installing $(2)"; \
+	        apt-get update -qq; \
+	        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
+	    else \
+	        echo "$(3) is missing; install it, on Debian and Ubuntu by: sudo apt-get install -y $(2)" >&2; \
+	        exit 1; \
+	    fi; \
+	fi
+endef
+
+HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
+    { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
+
+.PHONY: help run test lint fmt bench bench-search bundle
+.PHONY: cargo release nextest vulkan venv-module
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: release ## build the server and serve [LISTEN=127.0.0.1:8080] [DATA=data]
+	@$(if $(filter file,$(origin DATA)),mkdir -p '$(DATA)')
+	@exec '$(BIN)' serve --listen '$(LISTEN)' --data '$(DATA)'
+
+test: cargo nextest vulkan $(VENV)/tests.stamp ## install what tests need, and run all of them
+	MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked
+
+lint: cargo ## check format and lints; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+fmt: cargo ## format the code
+	$(CARGO) fmt --all
+
+bench: bench-search ## run the benchmarks
+
+bench-search: release $(VENV)/benches.stamp ## time `suggest` beside DuckDB, Polars and NumPy on the same rows
+	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)'
+
+# Names and terms are in the mappings. A folder of SOURCE may hold other files too, so two mappings say which they mean.
+bundle: release ## make the bundled datasets anew from the sources' CSV files: SOURCE=DIR
+	@[ -d '$(SOURCE)' ] || { echo "say where the sources are: make bundle SOURCE=DIR" >&2; exit 2; }
+	@data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
+	for mapping in datasets/bundled/mappings/*.toml; do \
+	    name=$$(basename "$$mapping" .toml); \
+	    case $$name in \
+	        mp_transport) files=('$(SOURCE)'/mp_transport/transport_database.csv) ;; \
+	        high_entropy_alloys) files=('$(SOURCE)'/high_entropy_alloys/MPEA_dataset.csv) ;; \
+	        *) files=('$(SOURCE)'/"$$name"/*.csv) ;; \
+	    esac; \
+	    code=0; \
+	    '$(BIN)' ingest "$${files[@]}" --mapping "$$mapping" --data "$$data" --no-bundled || code=$$?; \
+	    case $$code in \
+	        0) ;; \
+	        3) echo "$$name: some rows were refused, see above" ;; \
+	        *) exit $$code ;; \
+	    esac; \
+	done; \
+	rm -f datasets/bundled/*.parquet; \
+	'$(BIN)' bundle --data "$$data" --no-bundled --out datasets/bundled
+	@echo "the next build carries it: make run"
+
+# ---- what the tasks need
+
+cargo:
+	@command -v $(CARGO) >/dev/null || { \
+	    echo "Rust is missing; install it by:" >&2; \
+	    echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" >&2; \
+	    exit 1; \
+	}
+
+release: cargo
+	@$(CARGO) build --release --locked
+
+nextest: cargo
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+
+# tests of the GPU kernels run on Mesa's software driver where there is no GPU; macOS and Windows bring a driver
+vulkan:
+	$(call need,$(HAVE_VULKAN),mesa-vulkan-drivers libvulkan1,a Vulkan driver)
+
+venv-module:
+	$(call need,$(PYTHON) -c 'import ensurepip; import venv',python3-venv,Python's venv module)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is older than 3.11; name another: make PYTHON=python3.12 ..." >&2; \
+	    exit 1; \
+	}
+
+$(VENV)/bin/python: | venv-module
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/%.stamp: %/requirements.txt | $(VENV)/bin/python
+	@$(PIP) --requirement $<
+	@touch $@
