@@ -6,6 +6,7 @@ mod commands;
 mod open;
 mod output;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -68,5 +69,10 @@ fn start_log() {
     // Delta's own reports of lost races are answered by our retries
     let quiet = || EnvFilter::new("warn,deltalake_core=off,buoyant_kernel=off,wgpu_core=error,wgpu_hal=off");
     let filter = EnvFilter::try_from_env("MATGENOME_LOG").unwrap_or_else(|_| quiet());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
 }

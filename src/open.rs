@@ -40,10 +40,18 @@ pub fn device(common: &Common) -> Result<Device, Failure> {
     Device::open(&choice).map_err(Failure::new)
 }
 
+/// Opens the hub for commands that search nothing; no GPU is looked for.
+pub async fn hub_to_list(common: &Common) -> Result<Hub, Failure> {
+    open(common, Device::cpu()).await
+}
+
 /// Opens the hub; Ctrl-C stops it with nothing half done, because every commit is whole.
 pub async fn hub(common: &Common) -> Result<Hub, Failure> {
+    open(common, device(common)?).await
+}
+
+async fn open(common: &Common, device: Device) -> Result<Hub, Failure> {
     let data_dir = data_dir(common)?;
-    let device = device(common)?;
     let bar = Bar::new();
     let opened = {
         let mut show = |progress| bar.show(progress);

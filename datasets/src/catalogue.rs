@@ -36,9 +36,9 @@ pub struct DatasetInfo {
     /// Where it came from (URL or package).
     #[serde(default)]
     pub origin: String,
-    /// Who may see it.
+    /// Who may see it; `None` leaves it as it was, and a new dataset public.
     #[serde(default)]
-    pub visibility: Visibility,
+    pub visibility: Option<Visibility>,
 }
 
 impl DatasetInfo {
@@ -51,8 +51,13 @@ impl DatasetInfo {
             licence: String::new(),
             citation: String::new(),
             origin: String::new(),
-            visibility: Visibility::Public,
+            visibility: None,
         }
+    }
+
+    /// Whether everyone may see it.
+    pub fn is_public(&self) -> bool {
+        self.visibility.unwrap_or_default() == Visibility::Public
     }
 
     /// Why this entry cannot be kept, if so.
@@ -78,6 +83,7 @@ impl DatasetInfo {
         fill(&mut self.licence, &older.licence);
         fill(&mut self.citation, &older.citation);
         fill(&mut self.origin, &older.origin);
+        self.visibility = self.visibility.or(older.visibility);
         self
     }
 }

@@ -220,7 +220,7 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
         sd: value.map(native_sd),
         evidence: belief.map_or(Evidence::None, |b| b.evidence),
         method: pick.and_then(|i| word(measurements.method[i])),
-        temperature_k: pick.map(|i| f64::from(measurements.temperature[i])).filter(|t| !t.is_nan()),
+        temperature_k: pick.and_then(|i| kelvins(measurements.temperature[i])),
         verdict: match () {
             () if !known => Verdict::Unknown,
             () if meets(target, mean) => Verdict::Pass,
@@ -233,6 +233,11 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
         inherited: belief.is_some_and(|b| b.inherited),
         neighbours: Vec::new(),
     }
+}
+
+/// A kept temperature with the digits that it was given with; `None` where it was not stated.
+fn kelvins(kept: f32) -> Option<f64> {
+    kept.to_string().parse().ok().filter(|t: &f64| !t.is_nan())
 }
 
 /// A deviation on the axis as one of the value: first order on the logarithmic axis.
@@ -381,7 +386,7 @@ fn property_answer(snapshot: &Snapshot, scope: &Scope, property: &Property, row:
             value: v.value[i],
             evidence: Evidence::from_u8(v.evidence[i]).unwrap_or(Evidence::None),
             method: v.word(v.method[i]).map(ToString::to_string),
-            temperature_k: Some(f64::from(v.temperature[i])).filter(|t| !t.is_nan()),
+            temperature_k: kelvins(v.temperature[i]),
             record: snapshot.records.id.value(v.record[i] as usize).to_owned(),
             source: v.word(v.source[i]).map(ToString::to_string),
             flag: v.sd[i].is_nan().then(|| "outside the physical bounds of the property: not counted".to_owned()),

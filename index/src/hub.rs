@@ -124,12 +124,21 @@ impl Hub {
     /// # Errors
     /// The tables cannot be read; the hub goes on with the snapshot that it has.
     pub async fn refresh(&self) -> Result<bool, HubError> {
-        let mut table = self.table.lock().await;
-        table.refresh().await?;
+        let table = {
+            let mut table = self.table.lock().await;
+            table.refresh().await?;
+            table.clone()
+        };
         if table.version() == self.snapshot().version {
             return Ok(false);
         }
-        let next = Arc::new(open_snapshot(&self.data_dir, &table, &mut |_| {}).await?);
+        // building is long work for the processor: not on a thread that answers requests
+        let (data_dir, runtime) = (self.data_dir.clone(), tokio::runtime::Handle::current());
+        let building = move || runtime.block_on(open_snapshot(&data_dir, &table, &mut |_| {}));
+        let next = tokio::task::spawn_blocking(building)
+            .await
+            .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
+        let next = Arc::new(next);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(true)
     }
@@ -166,14 +175,22 @@ impl Hub {
     /// No material, or several, answer to it.
     pub fn material(&self, text: &str, viewer: Viewer) -> Result<MaterialAnswer, HubError> {
         let snapshot = self.snapshot();
+        let scope = snapshot.visible(viewer);
         let none = |closest| HubError::NoMaterial { text: text.to_owned(), closest };
+        // what a viewer may not see is not named to them either
+        let seen = |ids: Vec<String>| -> Vec<String> {
+            let members = snapshot.members(&scope);
+            let is_seen = |id: &String| snapshot.materials.row(id).is_some_and(|row| members.get(row as usize));
+            ids.into_iter().filter(is_seen).collect()
+        };
         match snapshot.materials.resolve(text) {
-            Resolved::Row(row) => {
-                let scope = snapshot.visible(viewer);
-                candidate::material(&snapshot, &scope, row)?.ok_or_else(|| none(Vec::new()))
-            }
-            Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
-            Resolved::Unknown(closest) => Err(none(closest)),
+            Resolved::Row(row) => candidate::material(&snapshot, &scope, row)?.ok_or_else(|| none(Vec::new())),
+            Resolved::Ambiguous(ids) => match seen(ids).as_slice() {
+                [] => Err(none(Vec::new())),
+                [only] => self.material(only, viewer),
+                ids => Err(HubError::Ambiguous { text: text.to_owned(), ids: ids.to_vec() }),
+            },
+            Resolved::Unknown(closest) => Err(none(seen(closest))),
         }
     }
 

@@ -245,7 +245,13 @@ impl Tree {
             Tree::Number(x) => x.to_string(),
             Tree::Property(i) => format!("({})", units[*i]),
             Tree::Negative(inner) => inner.unit(units),
-            Tree::Binary(op, a, b) => format!("{} {op} {}", a.unit(units), b.unit(units)),
+            Tree::Binary(op, a, b) => {
+                let part = |tree: &Tree| match tree {
+                    Tree::Binary(..) => format!("({})", tree.unit(units)),
+                    _ => tree.unit(units),
+                };
+                format!("{} {op} {}", part(a), part(b))
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array as _, RecordBatch, StringArray, StringBuilder};
-use datasets::catalogue::{DatasetInfo, Visibility};
+use datasets::catalogue::DatasetInfo;
 use datasets::columns::RecordColumns;
 use datasets::formula::Formula;
 use datasets::property::{Property, dictionary};
@@ -134,7 +134,7 @@ impl Snapshot {
 
     /// The datasets that a viewer may see.
     pub fn visible(&self, viewer: Viewer) -> Scope {
-        let open = |d: &Dataset| viewer == Viewer::Owner || d.info.visibility == Visibility::Public;
+        let open = |d: &Dataset| viewer == Viewer::Owner || d.info.is_public();
         Scope(self.datasets.iter().map(open).collect())
     }
 

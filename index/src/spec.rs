@@ -434,7 +434,7 @@ impl TargetSpec {
                     hi = on_axis(x, "/max")?;
                 }
                 if lo > hi {
-                    return Err(SpecError::new(here("/min"), "is above `max`"));
+                    return Err(SpecError::new(here("/min"), "`min` is above `max`: exchange them"));
                 }
                 if let (Some(tolerance), Some(end)) = (tolerance, min.or(max)) {
                     scale = Some((on_axis(end + tolerance, "/tolerance")? - on_axis(end, "/tolerance")?).abs());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use datasets::record::Record;
+use datasets::record::{Evidence, Record};
 use datasets::table::{Outcome, Table, TableError};
 
 use crate::check::Place;
@@ -154,9 +154,9 @@ impl Job<'_> {
 
 /// Adds the values of a later row to a record.
 fn join(known: &mut Record, later: Record) {
-    // both rows may derive the same value; one is enough
     for measurement in later.measurements {
-        if !known.measurements.contains(&measurement) {
+        // both rows may derive the same value; one is enough. Equal values that were measured are two measurements
+        if measurement.evidence != Evidence::Derived || !known.measurements.contains(&measurement) {
             known.measurements.push(measurement);
         }
     }

@@ -377,7 +377,7 @@ fn resolve_value(value: &ValueColumn, defaults: &Defaults) -> Result<ResolvedVal
     };
     Ok(ResolvedValue {
         property,
-        given_unit: (!conversion.is_identity()).then(|| unit.to_owned()),
+        given_unit: (unit != property.unit).then(|| unit.to_owned()),
         conversion,
         evidence,
         temperature: quantity(&value.temperature, &defaults.temperature, "K")?,

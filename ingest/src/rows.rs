@@ -341,7 +341,7 @@ impl<'a> Layout<'a> {
         let measurement = Measurement {
             property: Arc::clone(&value.property),
             value: converted,
-            given_value: value.given_unit.is_some().then_some(given),
+            given_value: (!value.what.conversion.is_identity()).then_some(given),
             given_unit: value.given_unit.clone(),
             uncertainty,
             evidence: value.what.evidence,
@@ -371,7 +371,11 @@ impl<'a> Layout<'a> {
                 given_unit: None,
                 uncertainty: None,
                 evidence: Evidence::Derived,
-                method: Some(Arc::from("mean atomic mass / volume per atom")),
+                // as the dictionary names it, for the deviation of such values
+                method: Some(Arc::from(match volume.evidence {
+                    Evidence::Computed => "derived from DFT volume",
+                    _ => "derived from volume",
+                })),
                 source: volume.source.clone(),
                 temperature_k: volume.temperature_k,
                 pressure_pa: volume.pressure_pa,

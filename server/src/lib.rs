@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, Uri};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use index::hub::Hub;
@@ -81,7 +82,9 @@ pub fn app(state: Arc<AppState>) -> Router {
             Problem::internal(&"a request handler panicked").into_response()
         }))
         .layer(CompressionLayer::new())
-        .layer(TraceLayer::new_for_http())
+        .layer(axum::middleware::from_fn(only_what_is_understood))
+        // failures are logged where they are made
+        .layer(TraceLayer::new_for_http().on_failure(()))
         .with_state(state)
 }
 
@@ -90,6 +93,22 @@ async fn record_by_parts(
     axum::extract::Path((dataset, rest)): axum::extract::Path<(String, String)>,
 ) -> Response {
     routes::record(state, axum::extract::Path(format!("{dataset}/{rest}"))).await.into_response()
+}
+
+/// Refuses what would be passed over in silence: query parameters, and forms of answer that are not JSON.
+async fn only_what_is_understood(request: Request, next: Next) -> Response {
+    let versioned = request.uri().path().starts_with("/v1/");
+    if let Some(query) = request.uri().query().filter(|query| versioned && !query.is_empty()) {
+        let detail = format!("`?{query}` is not understood: nothing here takes query parameters");
+        return Problem::new(StatusCode::BAD_REQUEST, "no-parameter", "No such parameter", detail).into_response();
+    }
+    let json = |accept: &str| ["*/*", "application/*", "application/json"].iter().any(|form| accept.contains(form));
+    let accept = request.headers().get(header::ACCEPT).map(|value| value.to_str().unwrap_or_default());
+    if versioned && accept.is_some_and(|accept| !accept.trim().is_empty() && !json(accept)) {
+        let detail = "answers are `application/json`";
+        return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail).into_response();
+    }
+    next.run(request).await
 }
 
 async fn no_such_path(uri: Uri) -> Problem {

@@ -13,7 +13,7 @@ use datasets::record::Record;
 use datasets::table::Commit;
 use index::candidate::{MaterialAnswer, SuggestAnswer};
 use index::hub::Hub;
-use index::snapshot::{Dataset, Viewer};
+use index::snapshot::{Dataset, Snapshot, Viewer};
 use index::spec::{self, Spec};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -95,7 +95,7 @@ pub(crate) struct Health {
     version: Option<u64>,
     /// The device that searches.
     device: Option<String>,
-    /// Number of materials.
+    /// Number of materials that everyone may see.
     materials: Option<usize>,
 }
 
@@ -240,11 +240,12 @@ pub(crate) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Json<He
 fn health(state: &AppState) -> Health {
     let hub = state.hub().ok();
     let snapshot = hub.as_ref().map(|hub| hub.snapshot());
+    let public = |s: &Snapshot| s.members(&s.visible(Viewer::Public)).count();
     Health {
         status: if hub.is_some() { "ok" } else { "loading" },
         program: env!("CARGO_PKG_VERSION"),
         version: snapshot.as_ref().map(|s| s.version),
         device: hub.as_ref().map(|hub| hub.device().name().to_owned()),
-        materials: snapshot.as_ref().map(|s| s.materials.len()),
+        materials: snapshot.as_deref().map(public),
     }
 }

@@ -37,7 +37,7 @@ struct Listed<'a> {
 
 /// Lists the datasets.
 pub async fn datasets(common: &Common, json: bool) -> Result<u8, Failure> {
-    let snapshot = open::hub(common).await?.snapshot();
+    let snapshot = open::hub_to_list(common).await?.snapshot();
     if json {
         let listed: Vec<Listed<'_>> = snapshot
             .datasets
@@ -65,7 +65,7 @@ pub async fn datasets(common: &Common, json: bool) -> Result<u8, Failure> {
 
 /// Lists the commits.
 pub async fn history(common: &Common, json: bool) -> Result<u8, Failure> {
-    let commits = open::hub(common).await?.history().await?;
+    let commits = open::hub_to_list(common).await?.history().await?;
     if json {
         print_json(&serde_json::json!({ "commits": commits }))?;
         return Ok(0);

@@ -8,7 +8,7 @@ use crate::output::{Failure, print, print_json, short, table};
 
 /// Shows a material.
 pub async fn run(common: &Common, material: &str, json: bool) -> Result<u8, Failure> {
-    let hub = open::hub(common).await?;
+    let hub = open::hub_to_list(common).await?;
     let answer = hub.material(material, Viewer::Owner)?;
     if json {
         print_json(&answer)?;

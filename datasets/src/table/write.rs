@@ -12,7 +12,7 @@ use object_store::path::Path as StorePath;
 
 use super::files::{ROWS_PER_FILE, encode, footer, read_ids, read_parquet};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
-use crate::catalogue::DatasetInfo;
+use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::{DATASET, RecordColumns};
 use crate::record::{Record, dataset_of};
 
@@ -84,7 +84,8 @@ impl Table {
             }
             let plan = self.plan_upsert(&dataset.name, &incoming).await?;
             let known = self.datasets()?;
-            let terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+            let mut terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+            terms.visibility = terms.visibility.or(Some(Visibility::Public));
             let new_terms = (known.get(&dataset.name) != Some(&terms)).then_some(terms);
             if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() {
                 return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
