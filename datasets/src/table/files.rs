@@ -47,6 +47,11 @@ impl DataFile {
     pub fn may_hold(&self, id: &str) -> bool {
         self.ids.as_ref().is_none_or(|(min, max)| min.as_str() <= id && id <= max.as_str())
     }
+
+    /// What went wrong with its content, with its name.
+    pub(super) fn damaged(&self, why: impl ToString) -> TableError {
+        TableError::Corrupt { what: self.path.clone(), why: why.to_string() }
+    }
 }
 
 impl Table {
@@ -78,13 +83,17 @@ impl Table {
 
     /// The bytes of a data file.
     pub(super) async fn fetch(&self, file: &DataFile) -> Result<Bytes, TableError> {
-        let path = StorePath::parse(&file.path)
-            .map_err(|e| TableError::Corrupt { what: file.path.clone(), why: e.to_string() })?;
-        let corrupt = |why: String| TableError::Corrupt { what: file.path.clone(), why };
+        let path = StorePath::parse(&file.path).map_err(|e| file.damaged(e))?;
         match self.store().get(&path).await {
-            Ok(found) => Ok(found.bytes().await?),
+            Ok(found) => {
+                let bytes = found.bytes().await?;
+                match bytes.len() as u64 {
+                    length if length == file.size => Ok(bytes),
+                    length => Err(file.damaged(format!("it has {length} bytes, and {} by the log", file.size))),
+                }
+            }
             Err(object_store::Error::NotFound { .. }) => {
-                Err(corrupt("the log names this file and it is not there".into()))
+                Err(file.damaged("the log names this file and it is not there"))
             }
             Err(e) => Err(e.into()),
         }
@@ -100,12 +109,18 @@ pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROWS_PER_FILE));
-    // values hardly repeat: their bytes compress better in planes than in a dictionary
-    for column in ["value", "given_value"] {
-        let path = ColumnPath::from(["measurements", "list", "element", column].map(String::from).to_vec());
-        properties = properties
-            .set_column_dictionary_enabled(path.clone(), false)
-            .set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+    // values and identities hardly repeat, so a dictionary is a loss: the bytes of numbers compress in planes, and
+    // sorted texts by what they share with the one before
+    for (encoding, columns) in [
+        (Encoding::BYTE_STREAM_SPLIT, ["measurements.list.element.value", "measurements.list.element.given_value"]),
+        (Encoding::DELTA_BYTE_ARRAY, ["id", "formula"]),
+        (Encoding::DELTA_BYTE_ARRAY, ["formula_given", "name"]),
+    ] {
+        for column in columns {
+            let path = ColumnPath::from(column.split('.').map(String::from).collect::<Vec<_>>());
+            properties =
+                properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
+        }
     }
     // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
     let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);

@@ -22,7 +22,8 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt as _;
-use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -158,15 +159,15 @@ impl Table {
             .with_save_mode(SaveMode::Ignore)
             .with_commit_properties(CommitProperties::default().with_metadata(commit_metadata(&info)))
             .await;
-        match created {
-            // another process may have created it in the same moment
-            Ok(_) | Err(DeltaTableError::VersionAlreadyExists(_)) => {}
-            Err(e) => return Err(e.into()),
+        match (Table::open(&data_dir).await, created) {
+            // also where another process has created it in the same moment
+            (Ok(Some(table)), _) => Ok(table),
+            (_, Err(e)) => Err(e.into()),
+            (opened, Ok(_)) => opened?.ok_or_else(|| TableError::Corrupt {
+                what: location.display().to_string(),
+                why: "the table was created and is not there".into(),
+            }),
         }
-        Table::open(&data_dir).await?.ok_or_else(|| TableError::Corrupt {
-            what: location.display().to_string(),
-            why: "the table was created and is not there".into(),
-        })
     }
 
     /// Opens the table in `data_dir` if there is one.
@@ -229,22 +230,33 @@ impl Table {
         Ok(found)
     }
 
-    /// The commits, newest first.
+    /// The commits up to this version, newest first.
+    ///
+    /// # Errors
+    /// The log cannot be read.
     pub async fn history(&self) -> Result<Vec<Commit>, TableError> {
-        let infos: Vec<_> = self.delta.history(None).try_collect().await?;
-        let newest = self.version();
-        let commits = infos.into_iter().enumerate().map(|(back, info)| {
-            let ours = info.info.get(COMMIT_KEY).and_then(|v| serde_json::from_value(v.clone()).ok());
-            Commit {
-                version: newest.saturating_sub(back as u64),
-                timestamp_ms: info.timestamp,
-                what: ours.unwrap_or_else(|| CommitInfo {
-                    operation: info.operation.unwrap_or_else(|| "unknown".into()).to_lowercase(),
-                    ..Default::default()
-                }),
-            }
-        });
-        Ok(commits.collect())
+        let store = self.store();
+        let listed: Vec<_> = store.list(Some(&StorePath::from("_delta_log"))).try_collect().await?;
+        let version_of = |path: &StorePath| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
+        let mut entries: Vec<_> =
+            listed.into_iter().filter_map(|meta| Some((version_of(&meta.location)?, meta.location))).collect();
+        entries.retain(|(version, _)| *version <= self.version());
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        let mut commits = Vec::with_capacity(entries.len());
+        for (version, path) in entries {
+            let bytes = store.get(&path).await?.bytes().await?;
+            let info = commit_info(&bytes)
+                .map_err(|e| TableError::Corrupt { what: path.to_string(), why: e.to_string() })?
+                .unwrap_or_default();
+            let ours = info.get(COMMIT_KEY).and_then(|ours| serde_json::from_value(ours.clone()).ok());
+            let operation = info.get("operation").and_then(|operation| operation.as_str()).unwrap_or("unknown");
+            commits.push(Commit {
+                version,
+                timestamp_ms: info.get("timestamp").and_then(serde_json::Value::as_i64),
+                what: ours.unwrap_or_else(|| CommitInfo { operation: operation.to_lowercase(), ..Default::default() }),
+            });
+        }
+        Ok(commits)
     }
 
     /// One record by its id.
@@ -255,8 +267,8 @@ impl Table {
         let dataset = dataset_of(id);
         for file in self.files()?.into_iter().filter(|f| f.dataset == dataset && f.may_hold(id)) {
             let bytes = self.fetch(&file).await?;
-            for batch in files::read_rows_with_id(bytes, id)? {
-                let columns = RecordColumns::read(&batch)?;
+            for batch in files::read_rows_with_id(bytes, id).map_err(|e| file.damaged(e))? {
+                let columns = RecordColumns::read(&batch).map_err(|e| file.damaged(e))?;
                 if let Some(row) = (0..columns.len()).find(|&row| columns.id.value(row) == id) {
                     return Ok(Some(columns.record(row)));
                 }
@@ -267,7 +279,7 @@ impl Table {
 
     /// All batches of one data file.
     pub async fn batches(&self, file: &DataFile) -> Result<Vec<RecordBatch>, TableError> {
-        read_parquet(self.fetch(file).await?)
+        read_parquet(self.fetch(file).await?).map_err(|e| file.damaged(e))
     }
 
     fn store(&self) -> Arc<dyn ObjectStore> {
@@ -281,6 +293,16 @@ fn builder(location: &Path) -> Result<DeltaTableBuilder, TableError> {
         why: std::io::Error::other("not an absolute path"),
     })?;
     Ok(DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(Arc::new(DurableLocal::everywhere()), url))
+}
+
+/// The commit info of a log entry: one of its lines.
+fn commit_info(entry: &[u8]) -> serde_json::Result<Option<serde_json::Value>> {
+    for action in serde_json::Deserializer::from_slice(entry).into_iter::<serde_json::Value>() {
+        if let Some(info) = action?.get_mut("commitInfo") {
+            return Ok(Some(info.take()));
+        }
+    }
+    Ok(None)
 }
 
 fn commit_metadata(info: &CommitInfo) -> [(String, serde_json::Value); 1] {

@@ -120,10 +120,10 @@ impl Table {
                     continue;
                 }
                 let bytes = self.fetch(&file).await?;
-                if !read_ids(bytes.clone())?.iter().any(|id| ids.contains(id)) {
+                if !read_ids(bytes.clone()).map_err(|e| file.damaged(e))?.iter().any(|id| ids.contains(id)) {
                     continue;
                 }
-                let rows = read_records(bytes)?;
+                let rows = read_records(bytes).map_err(|e| file.damaged(e))?;
                 let before = rows.len();
                 let kept: Vec<Record> = rows.into_iter().filter(|r| !ids.contains(&r.id)).collect();
                 plan.change.deleted += (before - kept.len()) as u64;
@@ -226,12 +226,12 @@ impl Table {
                 continue;
             }
             let bytes = self.fetch(&file).await?;
-            let found: Vec<String> =
-                read_ids(bytes.clone())?.into_iter().filter(|id| incoming.contains_key(id)).collect();
+            let ids = read_ids(bytes.clone()).map_err(|e| file.damaged(e))?;
+            let found: Vec<String> = ids.into_iter().filter(|id| incoming.contains_key(id)).collect();
             if found.is_empty() {
                 continue;
             }
-            let mut rows = read_records(bytes)?;
+            let mut rows = read_records(bytes).map_err(|e| file.damaged(e))?;
             let mut updated = 0;
             for row in &mut rows {
                 match incoming.get(&row.id) {
@@ -322,12 +322,6 @@ impl Table {
             }
             Err(error) => {
                 self.refresh().await?;
-                // a response may be lost after the commit went through: our transaction in the log decides
-                if let [first, ..] = transactions
-                    && self.transaction_version(&first.app_id).await?.is_some_and(|v| v >= first.version)
-                {
-                    return Ok(Some(self.version()));
-                }
                 let lost_race = matches!(
                     error,
                     DeltaTableError::VersionAlreadyExists(_)
@@ -335,7 +329,17 @@ impl Table {
                             source: TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_)
                         }
                 );
-                if lost_race && self.version() > before { Ok(None) } else { Err(error.into()) }
+                // before all else: a writer that lost to another one with the same key has committed nothing
+                if lost_race && self.version() > before {
+                    return Ok(None);
+                }
+                // a response may be lost after the commit went through: our transaction in the log decides
+                if let [first, ..] = transactions
+                    && self.transaction_version(&first.app_id).await?.is_some_and(|v| v >= first.version)
+                {
+                    return Ok(Some(self.version()));
+                }
+                Err(error.into())
             }
         }
     }
