@@ -16,6 +16,9 @@ use crate::measurements::{Measurements, Records};
 /// 300 K, which tables use for "room temperature".
 const SAME_TEMPERATURE_K: f64 = 8.0;
 
+/// Temperatures are kept in f32: 373.15 K is kept as 373.1499939 K, and still is what was asked for by 373.15 K.
+const ROUNDING_K: f64 = 1e-3;
+
 /// The temperature that a target asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct At {
@@ -203,7 +206,8 @@ impl Ground<'_> {
             next = own.end;
             self.collect(own, false, at, &mut group);
             let parent = self.materials.parent[row as usize];
-            if parent != u32::MAX {
+            // a phase that the scope has no record of is no material there, so it inherits nothing
+            if parent != u32::MAX && self.is_member(row) {
                 self.collect(self.measurements.of_material(property.clone(), parent), true, at, &mut group);
             }
             if let Some(belief) = merge(&mut group, axis) {
@@ -211,6 +215,10 @@ impl Ground<'_> {
             }
         }
         beliefs
+    }
+
+    fn is_member(&self, row: u32) -> bool {
+        self.records.of_material(row).any(|r| self.counts[usize::from(self.records.dataset[r])])
     }
 
     fn rows(&self, property: Range<usize>) -> Vec<u32> {
@@ -239,17 +247,19 @@ impl Ground<'_> {
             let temperature = if temperature.is_nan() { REFERENCE_TEMPERATURE_K } else { temperature };
             let wanted = at.map_or(REFERENCE_TEMPERATURE_K, |at| at.temperature);
             let distance = (temperature - wanted).abs();
-            if at.is_some_and(|at| distance > at.tolerance) {
+            if at.is_some_and(|at| distance > at.tolerance + ROUNDING_K) {
                 continue;
             }
             let evidence = m.evidence[i];
-            group.push(Entry { evidence, distance, value: m.value[i], sd: m.sd[i], index: i as u32, inherited });
+            let (value, sd) = (m.value[i], m.sd[i]);
+            group.push(Entry { evidence, temperature, distance, value, sd, index: i as u32, inherited });
         }
     }
 }
 
 struct Entry {
     evidence: u8,
+    temperature: f64,
     distance: f64,
     value: f64,
     sd: f64,
@@ -276,8 +286,11 @@ fn merge(group: &mut Vec<Entry>, axis: Axis) -> Option<Belief> {
     if group.iter().any(|e| !e.inherited) {
         group.retain(|e| !e.inherited);
     }
-    let nearest = group.iter().map(|e| e.distance).fold(f64::INFINITY, f64::min);
-    group.retain(|e| e.distance <= nearest + SAME_TEMPERATURE_K);
+    // of two equally near ones, below and above what is wanted, the colder: they are not one condition
+    let place = |e: &Entry| (e.distance, e.temperature);
+    let nearer = |a: (f64, f64), b: (f64, f64)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
+    let (_, nearest) = group.iter().map(place).min_by(|a, b| nearer(*a, *b))?;
+    group.retain(|e| (e.temperature - nearest).abs() <= SAME_TEMPERATURE_K);
     group.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.index.cmp(&b.index)));
     let n = group.len();
     let (low, high) = (&group[(n - 1) / 2], &group[n / 2]);

@@ -177,20 +177,10 @@ impl Hub {
         let snapshot = self.snapshot();
         let scope = snapshot.visible(viewer);
         let none = |closest| HubError::NoMaterial { text: text.to_owned(), closest };
-        // what a viewer may not see is not named to them either
-        let seen = |ids: Vec<String>| -> Vec<String> {
-            let members = snapshot.members(&scope);
-            let is_seen = |id: &String| snapshot.materials.row(id).is_some_and(|row| members.get(row as usize));
-            ids.into_iter().filter(is_seen).collect()
-        };
-        match snapshot.materials.resolve(text) {
+        match snapshot.materials.resolve(text, &snapshot.members(&scope), &scope) {
             Resolved::Row(row) => candidate::material(&snapshot, &scope, row)?.ok_or_else(|| none(Vec::new())),
-            Resolved::Ambiguous(ids) => match seen(ids).as_slice() {
-                [] => Err(none(Vec::new())),
-                [only] => self.material(only, viewer),
-                ids => Err(HubError::Ambiguous { text: text.to_owned(), ids: ids.to_vec() }),
-            },
-            Resolved::Unknown(closest) => Err(none(seen(closest))),
+            Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
+            Resolved::Unknown(closest) => Err(none(closest)),
         }
     }
 

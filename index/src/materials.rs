@@ -6,6 +6,9 @@ use std::sync::OnceLock;
 use arrow::array::{Array as _, StringArray};
 use datasets::element::Element;
 use datasets::formula::Formula;
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::Scope;
 
 /// The materials of a snapshot. A material's row number is its place in id order, so ties of a ranking that are broken
 /// by row number are broken by id.
@@ -15,18 +18,16 @@ pub struct Materials {
     pub id: StringArray,
     /// Canonical reduced formula, null for materials known by name only.
     pub formula: StringArray,
-    /// The first name that a record gave, where one did.
-    pub name: StringArray,
-    /// Class as stated by a record.
-    pub class: StringArray,
     /// Space group number, 0 where no phase is stated.
     pub space_group: Vec<i16>,
     /// Bit `z` is set where the element of atomic number `z` is in the material; 0 where there is no formula.
     pub elements: Vec<u128>,
     /// Row of the material without a phase that this phase belongs to, `u32::MAX` where there is none.
     pub parent: Vec<u32>,
-    /// All names, lower case and sorted, with their rows.
-    pub names: Vec<(String, u32)>,
+    /// What datasets call the materials, by row.
+    pub labels: Vec<Label>,
+    /// Lower-case names, sorted, with the place of their label.
+    names: Vec<(String, usize)>,
     lower: OnceLock<HashMap<String, Found>>,
 }
 
@@ -34,6 +35,19 @@ pub struct Materials {
 enum Found {
     One(u32),
     Several,
+}
+
+/// What a dataset calls a material.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Label {
+    /// Row of the material.
+    pub row: u32,
+    /// Index into the snapshot's datasets.
+    pub dataset: u16,
+    /// A name or grade.
+    pub name: Option<String>,
+    /// A class.
+    pub class: Option<String>,
 }
 
 /// What a user's word for a material means.
@@ -48,21 +62,22 @@ pub enum Resolved {
 }
 
 impl Materials {
-    /// Collects the columns; `names` is sorted here.
+    /// Collects the columns; `labels` are sorted here.
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         id: StringArray,
         formula: StringArray,
-        name: StringArray,
-        class: StringArray,
         space_group: Vec<i16>,
         elements: Vec<u128>,
         parent: Vec<u32>,
-        mut names: Vec<(String, u32)>,
+        mut labels: Vec<Label>,
     ) -> Materials {
+        labels.sort();
+        labels.dedup();
+        let named = labels.iter().enumerate().filter_map(|(at, label)| Some((label.name.as_ref()?.to_lowercase(), at)));
+        let mut names: Vec<(String, usize)> = named.collect();
         names.sort();
-        names.dedup();
-        Materials { id, formula, name, class, space_group, elements, parent, names, lower: OnceLock::new() }
+        Materials { id, formula, space_group, elements, parent, labels, names, lower: OnceLock::new() }
     }
 
     /// Number of materials.
@@ -104,19 +119,37 @@ impl Materials {
         self.parsed(row).map(|f| f.display())
     }
 
-    /// Finds the material that a user's text means: an id, a formula in any order and spelling, or a name.
-    pub fn resolve(&self, text: &str) -> Resolved {
+    fn labels_of(&self, row: usize, scope: &Scope) -> impl Iterator<Item = &Label> {
+        let first = self.labels.partition_point(|label| (label.row as usize) < row);
+        let own = self.labels[first..].iter().take_while(move |label| label.row as usize == row);
+        own.filter(|label| scope.0[usize::from(label.dataset)])
+    }
+
+    /// The name of a material under a scope: of several the first in the alphabet.
+    pub fn name(&self, row: usize, scope: &Scope) -> Option<&str> {
+        self.labels_of(row, scope).filter_map(|label| label.name.as_deref()).min()
+    }
+
+    /// The class of a material under a scope: of several the first in the alphabet.
+    pub fn class(&self, row: usize, scope: &Scope) -> Option<&str> {
+        self.labels_of(row, scope).filter_map(|label| label.class.as_deref()).min()
+    }
+
+    /// Finds the material that a user's text means: an id, a formula in any order and spelling, or a name. Materials
+    /// that are not `seen`, and names of datasets that are not in the scope, might as well not be there.
+    pub fn resolve(&self, text: &str, seen: &gpu::Mask, scope: &Scope) -> Resolved {
+        let is_seen = |row: &u32| seen.get(*row as usize);
         let text = text.trim();
-        if let Some(row) = self.row(text) {
+        if let Some(row) = self.row(text).filter(is_seen) {
             return Resolved::Row(row);
         }
         let (formula, phase) = text.split_once(':').map_or((text, ""), |(f, p)| (f, p));
         if let Ok(parsed) = Formula::parse(formula) {
             let id = if phase.is_empty() { parsed.reduced() } else { format!("{}:{phase}", parsed.reduced()) };
-            if let Some(row) = self.row(&id) {
+            if let Some(row) = self.row(&id).filter(is_seen) {
                 return Resolved::Row(row);
             }
-            let phases = self.phases(&parsed.reduced());
+            let phases: Vec<u32> = self.phases(&parsed.reduced()).into_iter().filter(is_seen).collect();
             if phase.is_empty() && !phases.is_empty() {
                 return match phases.as_slice() {
                     [one] => Resolved::Row(*one),
@@ -128,8 +161,10 @@ impl Materials {
         }
         let lower = text.to_lowercase();
         let first = self.names.partition_point(|(name, _)| name.as_str() < lower.as_str());
-        let named: Vec<u32> =
-            self.names[first..].iter().take_while(|(n, _)| *n == lower).map(|(_, row)| *row).collect();
+        let labels = self.names[first..].iter().take_while(|(n, _)| *n == lower).map(|(_, at)| &self.labels[*at]);
+        let mut named: Vec<u32> =
+            labels.filter(|l| scope.0[usize::from(l.dataset)]).map(|l| l.row).filter(is_seen).collect();
+        named.dedup();
         match named.as_slice() {
             [] => {}
             [one] => return Resolved::Row(*one),
@@ -138,13 +173,17 @@ impl Materials {
             }
         }
         match self.by_lower_case(&lower) {
-            Some(Found::One(row)) => Resolved::Row(row),
+            Some(Found::One(row)) if is_seen(&row) => Resolved::Row(row),
             Some(Found::Several) => {
-                let same = |row: &usize| self.spellings(*row).iter().any(|s| *s == lower);
-                let ids = (0..self.len()).filter(same).take(10).map(|row| self.id.value(row).to_owned());
-                Resolved::Ambiguous(ids.collect())
+                let same = |row: &usize| self.spellings(*row).contains(&lower);
+                let rows: Vec<usize> = seen.iter_ones().filter(same).take(10).collect();
+                match rows.as_slice() {
+                    [] => Resolved::Unknown(self.closest(&lower, seen, scope)),
+                    [one] => Resolved::Row(*one as u32),
+                    several => Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r).to_owned()).collect()),
+                }
             }
-            None => Resolved::Unknown(self.closest(&lower)),
+            _ => Resolved::Unknown(self.closest(&lower, seen, scope)),
         }
     }
 
@@ -178,12 +217,14 @@ impl Materials {
         known.get(lower).copied()
     }
 
-    fn closest(&self, lower: &str) -> Vec<String> {
+    fn closest(&self, lower: &str, seen: &gpu::Mask, scope: &Scope) -> Vec<String> {
         // names are few and worth a fuzzy look; for formulas the materials of the same elements are what is meant
         let mut near: Vec<(f64, &str)> = self
             .names
             .iter()
-            .map(|(name, row)| (datasets::property::similarity(name, lower), self.id.value(*row as usize)))
+            .map(|(name, at)| (name, &self.labels[*at]))
+            .filter(|(_, label)| scope.0[usize::from(label.dataset)] && seen.get(label.row as usize))
+            .map(|(name, label)| (datasets::property::similarity(name, lower), self.id.value(label.row as usize)))
             .filter(|(similarity, _)| *similarity > 0.7)
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));

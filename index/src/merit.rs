@@ -313,7 +313,8 @@ impl Parser {
 
     fn nested<T>(&mut self, parse: fn(&mut Parser) -> Result<T, MeritError>) -> Result<T, MeritError> {
         if self.depth >= MAX_NESTING {
-            return Err(self.error(&format!("nested deeper than {MAX_NESTING}")));
+            // at the character just read
+            return Err(MeritError { at: self.at, message: format!("nested deeper than {MAX_NESTING}") });
         }
         self.depth += 1;
         let parsed = parse(self);

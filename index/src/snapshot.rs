@@ -15,7 +15,7 @@ use datasets::record::{Evidence, dataset_of, material_id};
 use datasets::table::{Table, TableError};
 
 use crate::belief::{At, Beliefs, Ground};
-use crate::materials::Materials;
+use crate::materials::{Label, Materials};
 use crate::measurements::{Measurements, Records};
 
 /// Whose eyes: which datasets exist for a caller.
@@ -213,13 +213,13 @@ struct Builder {
     values: Vec<Value>,
     properties: BTreeMap<String, u32>,
     words: HashMap<Arc<str>, u32>,
+    /// What records call their materials: record, name, class.
+    labels: Vec<(u32, Option<String>, Option<String>)>,
 }
 
 #[derive(Default)]
 struct Draft {
     formula: Option<String>,
-    names: Vec<String>,
-    class: Option<Arc<str>>,
     space_group: i16,
 }
 
@@ -275,14 +275,13 @@ impl Builder {
             let id = columns.id.value(row);
             let material = self.material(
                 material_id(formula.as_deref(), space_group, name.as_deref(), id),
-                Draft {
-                    formula,
-                    names: name.into_iter().collect(),
-                    class: columns.class.get(row).cloned(),
-                    space_group: space_group.unwrap_or_default(),
-                },
+                Draft { formula, space_group: space_group.unwrap_or_default() },
             );
             let record = self.record_ids.len() as u32;
+            let class = columns.class.get(row).map(ToString::to_string);
+            if name.is_some() || class.is_some() {
+                self.labels.push((record, name, class));
+            }
             self.record_ids.push(id.to_owned());
             self.record_material.push(material);
             for i in columns.offsets[row]..columns.offsets[row + 1] {
@@ -316,24 +315,12 @@ impl Builder {
         }
         let draft = &mut self.materials[row as usize];
         draft.formula = draft.formula.take().or(seen.formula);
-        draft.class = match (draft.class.take(), seen.class) {
-            // of several classes the first in the alphabet: what is shown must not depend on the order of ingest
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         draft.space_group = seen.space_group;
-        for name in seen.names {
-            if !draft.names.contains(&name) {
-                draft.names.push(name);
-            }
-        }
         row
     }
 
     fn finish(self, version: u64, infos: BTreeMap<String, DatasetInfo>) -> Snapshot {
         let mut infos = infos;
-        let mut materials = self.materials;
-        materials.iter_mut().for_each(|draft| draft.names.sort());
         for id in &self.record_ids {
             let dataset = dataset_of(id);
             if !infos.contains_key(dataset) {
@@ -351,39 +338,33 @@ impl Builder {
             new_row[*old as usize] = row as u32;
         }
         let (mut id, mut formula) = (StringBuilder::new(), StringBuilder::new());
-        let (mut name, mut class) = (StringBuilder::new(), StringBuilder::new());
         let (mut space_group, mut elements, mut parent) = (Vec::new(), Vec::new(), Vec::new());
-        let mut names = Vec::new();
-        for (row, (text, old)) in ids.iter().enumerate() {
-            let draft = &materials[*old as usize];
+        for (text, old) in &ids {
+            let draft = &self.materials[*old as usize];
             id.append_value(text);
             formula.append_option(draft.formula.as_deref());
-            name.append_option(draft.names.first());
-            class.append_option(draft.class.as_deref());
             space_group.push(draft.space_group);
             let parsed = draft.formula.as_deref().and_then(|f| Formula::parse(f).ok());
             elements.push(parsed.map_or(0, |f| f.element_bits()));
             let of = (draft.space_group != 0).then_some(draft.formula.as_ref()).flatten();
             let of = of.and_then(|f| ids.binary_search_by(|(id, _)| id.as_str().cmp(f)).ok());
             parent.push(of.map_or(u32::MAX, |p| p as u32));
-            names.extend(draft.names.iter().map(|n| (n.to_lowercase(), row as u32)));
         }
-        let materials = Materials::new(
-            id.finish(),
-            formula.finish(),
-            name.finish(),
-            class.finish(),
-            space_group,
-            elements,
-            parent,
-            names,
-        );
+        let row_of = |record: u32| new_row[self.record_material[record as usize] as usize];
+        let dataset_of_record =
+            |record: u32| dataset_index.get(dataset_of(&self.record_ids[record as usize])).copied().unwrap_or(0);
+        let labels = self.labels.into_iter().map(|(record, name, class)| Label {
+            row: row_of(record),
+            dataset: dataset_of_record(record),
+            name,
+            class,
+        });
+        let materials = Materials::new(id.finish(), formula.finish(), space_group, elements, parent, labels.collect());
 
         // records by (material, id)
         let mut order: Vec<u32> = (0..self.record_ids.len() as u32).collect();
-        let material = |record: u32| new_row[self.record_material[record as usize] as usize];
         order.sort_unstable_by(|&a, &b| {
-            material(a).cmp(&material(b)).then_with(|| self.record_ids[a as usize].cmp(&self.record_ids[b as usize]))
+            row_of(a).cmp(&row_of(b)).then_with(|| self.record_ids[a as usize].cmp(&self.record_ids[b as usize]))
         });
         let mut new_record = vec![0u32; order.len()];
         for (row, &old) in order.iter().enumerate() {
@@ -392,11 +373,8 @@ impl Builder {
         let record_id = |&old: &u32| self.record_ids[old as usize].as_str();
         let records = Records {
             id: StringArray::from_iter_values(order.iter().map(record_id)),
-            material: order.iter().map(|&old| material(old)).collect(),
-            dataset: order
-                .iter()
-                .map(|old| dataset_index.get(dataset_of(record_id(old))).copied().unwrap_or(0))
-                .collect(),
+            material: order.iter().map(|&old| row_of(old)).collect(),
+            dataset: order.iter().map(|&old| dataset_of_record(old)).collect(),
         };
 
         // values by (property in key order, material, record); the values of one record keep their order

@@ -414,9 +414,9 @@ impl TargetSpec {
                     return Err(SpecError::new(here("/value"), "needs a `tolerance`: how far from it is still good"));
                 };
                 // an end below zero of a property that is above zero by nature leaves that side open
-                let low = middle - tolerance;
+                let low = decimal(middle - tolerance);
                 lo = if axis == Axis::Log && native(low) <= 0.0 { lo } else { on_axis(low, "/value")? };
-                hi = on_axis(middle + tolerance, "/value")?;
+                hi = on_axis(decimal(middle + tolerance), "/value")?;
                 let middle = on_axis(middle, "/value")?;
                 scale = Some(if lo.is_finite() { (hi - lo) / 2.0 } else { hi - middle });
             }
@@ -462,7 +462,9 @@ impl TargetSpec {
         if !(1e-15..=1e15).contains(&tolerance) {
             return Err(SpecError::new(here("/tolerance"), "is too small or too large to be told apart"));
         }
-        if [lo, hi].iter().any(|x| x.is_finite() && x.abs() > 1e30) {
+        // an end that overflowed on its way to the dictionary's unit is not an open one
+        let usable = |end: f64, open: f64| end == open || end.abs() <= 1e30;
+        if !usable(lo, f64::NEG_INFINITY) || !usable(hi, f64::INFINITY) {
             return Err(SpecError::new(here(""), "is beyond 1e30 in the dictionary's unit"));
         }
         let window = gpu::reference::Window { lo, hi, inv_tolerance: 1.0 / tolerance, weight };
@@ -527,7 +529,7 @@ impl TargetSpec {
             .and_then(|kelvin| Unit::parse_for(&quantity.unit, &kelvin)?.conversion_to(&kelvin))
             .map_err(|e| SpecError::new(format!("{pointer}/unit"), e.to_string()))?;
         let temperature = to_kelvin.apply(quantity.value);
-        if !(temperature >= 0.0 && temperature <= 1e5) {
+        if !(0.0..=1e5).contains(&temperature) {
             return Err(SpecError::new(format!("{pointer}/value"), "is not a temperature between 0 and 100,000 K"));
         }
         let tolerance = match quantity.tolerance {
@@ -537,6 +539,11 @@ impl TargetSpec {
         };
         Ok(Some(At { temperature, tolerance }))
     }
+}
+
+/// The nearest number of 15 digits: 1.3 - 0.1 is meant to be 1.2, and ends of windows are inclusive.
+fn decimal(x: f64) -> f64 {
+    format!("{x:.14e}").parse().unwrap_or(x)
 }
 
 /// The best mean on the axis that is known with the asked evidence.

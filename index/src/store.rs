@@ -19,12 +19,12 @@ use datasets::catalogue::DatasetInfo;
 use datasets::durable::sync_parent;
 use serde::{Deserialize, Serialize};
 
-use crate::materials::Materials;
+use crate::materials::{Label, Materials};
 use crate::measurements::{Measurements, Records};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what the files mean.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Why a kept snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ struct Manifest {
     properties: Vec<String>,
     starts: Vec<usize>,
     words: Vec<String>,
-    names: Vec<(String, u32)>,
+    labels: Vec<Label>,
     /// File name, length and CRC-32 of its bytes.
     files: Vec<(String, u64, u32)>,
 }
@@ -104,8 +104,6 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     let materials: Vec<(&str, ArrayRef)> = vec![
         ("id", Arc::new(m.id.clone())),
         ("formula", Arc::new(m.formula.clone())),
-        ("name", Arc::new(m.name.clone())),
-        ("class", Arc::new(m.class.clone())),
         ("space_group", Arc::new(Int16Array::from(m.space_group.clone()))),
         ("elements", Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(elements.concat()), None))),
         ("parent", Arc::new(UInt32Array::from(m.parent.clone()))),
@@ -149,7 +147,7 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         properties: v.properties.clone(),
         starts: v.starts.clone(),
         words: v.words.iter().map(ToString::to_string).collect(),
-        names: m.names.clone(),
+        labels: m.labels.clone(),
         files,
     };
     let text = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
@@ -257,12 +255,10 @@ fn assemble(
     let materials = Materials::new(
         text(materials, "id")?,
         text(materials, "formula")?,
-        text(materials, "name")?,
-        text(materials, "class")?,
         numbers::<Int16Type>(materials, "space_group")?,
         elements.iter().map(bits).collect(),
         numbers::<UInt32Type>(materials, "parent")?,
-        manifest.names.clone(),
+        manifest.labels.clone(),
     );
     let records = Records {
         id: text(records, "id")?,
@@ -295,7 +291,7 @@ fn check(manifest: &Manifest, m: &Materials, r: &Records, v: &Measurements) -> R
         && v.starts.len() == v.properties.len() + 1
         && v.starts.is_sorted()
         && v.starts.last().is_none_or(|&end| end == v.len())
-        && m.names.iter().all(|(_, row)| (*row as usize) < m.len());
+        && m.labels.iter().all(|l| (l.row as usize) < m.len() && usize::from(l.dataset) < manifest.datasets.len());
     if good { Ok(()) } else { Err(StoreError::Corrupt("its parts do not fit together".into())) }
 }
 

@@ -279,8 +279,8 @@ impl Evaluator<'_> {
         Ok(match self.kind(field)? {
             Kind::Id => self.column(&m.id, holds),
             Kind::Reduced => self.column(&m.formula, holds),
-            Kind::Name => self.column(&m.name, holds),
-            Kind::Class => self.column(&m.class, holds),
+            Kind::Name => self.tri(|row| m.name(row, self.scope).map(&holds)),
+            Kind::Class => self.tri(|row| m.class(row, self.scope).map(&holds)),
             Kind::Formula | Kind::Descriptive => self.tri(|row| m.display(row).map(|text| holds(&text))),
             Kind::Anonymous => self.tri(|row| m.parsed(row).map(|formula| holds(&formula.anonymous()))),
             Kind::Datasets => {
@@ -397,8 +397,8 @@ impl Evaluator<'_> {
             | Kind::Elements
             | Kind::Nelements
             | Kind::Ratios => Mask::from_fn(n, |row| m.elements[row] != 0),
-            Kind::Name => Mask::from_fn(n, |row| m.name.is_valid(row)),
-            Kind::Class => Mask::from_fn(n, |row| m.class.is_valid(row)),
+            Kind::Name => Mask::from_fn(n, |row| m.name(row, self.scope).is_some()),
+            Kind::Class => Mask::from_fn(n, |row| m.class(row, self.scope).is_some()),
             Kind::SpaceGroup => Mask::from_fn(n, |row| m.space_group[row] != 0),
             Kind::Property(property) => {
                 let mut mask = Mask::none(n);

@@ -1,0 +1,16 @@
+//! From records to answers, judged by naive code that shares nothing with what it judges ([`oracle`]).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
+
+mod beliefs;
+mod filters;
+mod fuzz;
+mod hub;
+mod materials;
+mod merit;
+mod oracle;
+mod rank;
+mod spec_errors;
+mod store;
+mod wishes;
+mod world;
