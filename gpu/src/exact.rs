@@ -21,7 +21,8 @@ pub(crate) fn exact<E>(
     mut ask: impl FnMut(&SpecQuery) -> Result<Vec<Hit>, E>,
 ) -> Result<Vec<(f64, u32)>, E> {
     let k = query.k.min(rows);
-    let mut wanted = (k + k / 4 + 16).min(rows);
+    // where many rows are about as good, several hundred lie within the error of the last wanted one
+    let mut wanted = (2 * k + 512).min(rows);
     let mut ranked = loop {
         if wanted > ALL_FROM.max(2 * k) {
             let allowed: Vec<u32> = match query.mask {

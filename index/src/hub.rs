@@ -9,6 +9,7 @@ use datasets::property::dictionary;
 use datasets::record::Record;
 use datasets::table::{Commit, Table, TableError};
 use gpu::{Device, GpuError};
+use rayon::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
@@ -134,7 +135,11 @@ impl Hub {
         }
         // building is long work for the processor: not on a thread that answers requests
         let (data_dir, runtime) = (self.data_dir.clone(), tokio::runtime::Handle::current());
-        let building = move || runtime.block_on(open_snapshot(&data_dir, &table, &mut |_| {}));
+        let building = move || {
+            let next = runtime.block_on(open_snapshot(&data_dir, &table, &mut |_| {}))?;
+            warm_up(&next);
+            Ok::<_, TableError>(next)
+        };
         let next = tokio::task::spawn_blocking(building)
             .await
             .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
@@ -143,15 +148,9 @@ impl Hub {
         Ok(true)
     }
 
-    /// Makes the public beliefs of the newest snapshot ahead of the first question about them.
+    /// Makes the public beliefs ahead of the first question about them.
     pub fn warm_up(&self) {
-        let snapshot = self.snapshot();
-        let scope = snapshot.visible(Viewer::Public);
-        for key in &snapshot.measurements.properties {
-            if let Some(property) = dictionary().get(key) {
-                snapshot.beliefs(&scope, property, None).population();
-            }
-        }
+        warm_up(&self.snapshot());
     }
 
     /// Answers a spec.
@@ -205,6 +204,14 @@ impl Hub {
         let table = self.table.lock().await.clone();
         Ok(table.history().await?)
     }
+}
+
+fn warm_up(snapshot: &Snapshot) {
+    let scope = snapshot.visible(Viewer::Public);
+    snapshot.members(&scope);
+    snapshot.measurements.properties.par_iter().filter_map(|key| dictionary().get(key)).for_each(|property| {
+        snapshot.beliefs(&scope, property, None).population();
+    });
 }
 
 async fn open_snapshot(

@@ -78,6 +78,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn(errors_in_one_form))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| -> Response {
             Problem::internal(&"a request handler panicked").into_response()
         }))
@@ -109,6 +110,30 @@ async fn only_what_is_understood(request: Request, next: Next) -> Response {
         return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail).into_response();
     }
     next.run(request).await
+}
+
+/// Errors that the framework or the documentation page answers by themselves, in the form of ours.
+async fn errors_in_one_form(request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let answer = next.run(request).await;
+    let (status, headers) = (answer.status(), answer.headers());
+    let is_problem = headers.get(header::CONTENT_TYPE).is_some_and(|form| form == "application/problem+json");
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return answer;
+    }
+    let allow = headers.get(header::ALLOW).cloned();
+    let problem = match status {
+        StatusCode::NOT_FOUND => no_such_path(uri).await,
+        StatusCode::METHOD_NOT_ALLOWED => wrong_method(method, uri).await,
+        status if status.is_server_error() => Problem::internal(&format!("{method} {uri}: {status}")),
+        status => {
+            let detail = "the request cannot be understood; /docs says how to ask";
+            Problem::new(status, "bad-request", "Bad request", detail)
+        }
+    };
+    let mut answer = problem.into_response();
+    answer.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+    answer
 }
 
 async fn no_such_path(uri: Uri) -> Problem {
@@ -145,20 +170,12 @@ pub async fn serve(
     }
 }
 
-/// Follows the tables: what any process commits is served soon after. Beliefs are made ahead of the first question.
+/// Follows the tables: what any process commits is served soon after.
 pub async fn follow(hub: Arc<Hub>) {
-    let warm_up = |hub: &Arc<Hub>| {
-        let hub = Arc::clone(hub);
-        drop(tokio::task::spawn_blocking(move || hub.warm_up()));
-    };
-    warm_up(&hub);
     loop {
         tokio::time::sleep(FOLLOW).await;
         match hub.refresh().await {
-            Ok(true) => {
-                tracing::info!("serving version {}", hub.snapshot().version);
-                warm_up(&hub);
-            }
+            Ok(true) => tracing::info!("serving version {}", hub.snapshot().version),
             Ok(false) => {}
             Err(why) => tracing::warn!("cannot look for newer data: {why}"),
         }

@@ -24,6 +24,8 @@ pub async fn run(common: &Common, listen: &str) -> Result<u8, Failure> {
         hub = open::hub(common) => Arc::new(hub?),
         () = stop() => return Ok(0),
     };
+    // before the first question, so that it is answered as fast as the others
+    tokio::task::block_in_place(|| hub.warm_up());
     let snapshot = hub.snapshot();
     eprintln!(
         "matgenome: serving {} materials, version {}, on {}: http://{address}/docs/",
