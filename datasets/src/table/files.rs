@@ -19,7 +19,7 @@ use object_store::path::Path as StorePath;
 
 use super::{Table, TableError};
 use crate::columns::{DATASET, file_schema, to_batch};
-use crate::record::Record;
+use crate::record::{Record, content_hash};
 
 /// Rows of a data file as our writer makes them; an upsert rewrites whole files.
 pub const ROWS_PER_FILE: usize = 65_536;
@@ -87,10 +87,14 @@ impl Table {
         match self.store().get(&path).await {
             Ok(found) => {
                 let bytes = found.bytes().await?;
-                match bytes.len() as u64 {
-                    length if length == file.size => Ok(bytes),
-                    length => Err(file.damaged(format!("it has {length} bytes, and {} by the log", file.size))),
+                if bytes.len() as u64 != file.size {
+                    return Err(file.damaged(format!("it has {} bytes, and {} by the log", bytes.len(), file.size)));
                 }
+                // Parquet pages have no checksums here, and decoders trust what they read
+                if checksum_in(&file.path).is_some_and(|checksum| checksum != content_hash(&bytes)) {
+                    return Err(file.damaged("its bytes do not have the checksum in its name"));
+                }
+                Ok(bytes)
             }
             Err(object_store::Error::NotFound { .. }) => {
                 Err(file.damaged("the log names this file and it is not there"))
@@ -98,6 +102,17 @@ impl Table {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+/// The path of a data file of ours: its name ends with the checksum (XXH3) of its bytes.
+pub(super) fn checked_path(dataset: &str, name: &str, bytes: &[u8]) -> String {
+    format!("{DATASET}={dataset}/{name}-{:016x}.parquet", content_hash(bytes))
+}
+
+/// The checksum in a data file's name, where there is one; files of other programs have none.
+fn checksum_in(path: &str) -> Option<u64> {
+    let (_, digits) = path.strip_suffix(".parquet")?.rsplit_once('-')?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// Records → the bytes of one data file.

@@ -148,7 +148,7 @@ impl Table {
         }
         let location = data_dir.join("records");
         create_dir_durably(&location).map_err(|why| TableError::Folder { path: location.clone(), why })?;
-        let schema: StructType = (&table_schema()).try_into_kernel().map_err(arrow::error::ArrowError::from)?;
+        let schema: StructType = (&table_schema()).try_into_kernel()?;
         let info = CommitInfo { operation: "create".into(), ..Default::default() };
         let created = CreateBuilder::new()
             .with_log_store(builder(&location)?.build_storage()?)
@@ -157,10 +157,12 @@ impl Table {
             .with_columns(schema.fields().cloned())
             .with_partition_columns([DATASET])
             .with_save_mode(SaveMode::Ignore)
-            .with_commit_properties(CommitProperties::default().with_metadata(commit_metadata(&info)))
+            // no retries: another process that creates it in the same moment has created it for both
+            .with_commit_properties(
+                CommitProperties::default().with_metadata(commit_metadata(&info)).with_max_retries(0),
+            )
             .await;
         match (Table::open(&data_dir).await, created) {
-            // also where another process has created it in the same moment
             (Ok(Some(table)), _) => Ok(table),
             (_, Err(e)) => Err(e.into()),
             (opened, Ok(_)) => opened?.ok_or_else(|| TableError::Corrupt {

@@ -10,7 +10,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as StorePath;
 
-use super::files::{ROWS_PER_FILE, encode, footer, read_ids, read_parquet};
+use super::files::{ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
 use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::{DATASET, RecordColumns};
@@ -92,8 +92,9 @@ impl Table {
             }
             let mut actions: Vec<Action> = Vec::new();
             for chunk in &plan.added {
-                let path = format!("{DATASET}={}/part-{}.parquet", dataset.name, uuid::Uuid::new_v4());
-                actions.push(Action::Add(self.write_file(&dataset.name, path, encode(chunk)?).await?));
+                let bytes = encode(chunk)?;
+                let path = checked_path(&dataset.name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
+                actions.push(Action::Add(self.write_file(&dataset.name, path, bytes).await?));
             }
             let info = CommitInfo {
                 operation: "upsert".into(),
@@ -135,8 +136,9 @@ impl Table {
             }
             let mut actions: Vec<Action> = Vec::new();
             for chunk in &plan.added {
-                let path = format!("{DATASET}={dataset}/part-{}.parquet", uuid::Uuid::new_v4());
-                actions.push(Action::Add(self.write_file(dataset, path, encode(chunk)?).await?));
+                let bytes = encode(chunk)?;
+                let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
+                actions.push(Action::Add(self.write_file(dataset, path, bytes).await?));
             }
             let info = CommitInfo {
                 operation: "delete".into(),
@@ -171,8 +173,7 @@ impl Table {
                 }
                 for (n, bytes) in files.iter().enumerate() {
                     // the content names the file, so an interrupted load leaves nothing that the next one does not use
-                    let hash = xxhash_rust::xxh3::xxh3_64(bytes);
-                    let path = format!("{DATASET}={}/bundled-{n:02}-{hash:016x}.parquet", dataset.name);
+                    let path = checked_path(&dataset.name, &format!("bundled-{n:02}"), bytes);
                     let add = self.write_file(&dataset.name, path, bytes.clone()).await?;
                     info.inserted += footer(bytes)?.0 as u64;
                     actions.push(Action::Add(add));

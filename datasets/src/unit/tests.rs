@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::spellings::*;
-use super::text::*;
 use super::*;
 
 fn unit(text: &str) -> Unit {
