@@ -126,7 +126,9 @@ impl Job<'_> {
             return;
         };
         let known = &mut self.records[at];
-        if self.mapping.file.record.join {
+        // rows that name different materials are no parts of one record
+        let same = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        if self.mapping.file.record.join && same(&known.formula, &record.formula) {
             join(known, record);
             self.report.rows_accepted += 1;
             self.report.findings.extend(findings);
@@ -146,7 +148,7 @@ impl Job<'_> {
                 Code::DuplicateId,
                 (None, Some(&record.id)),
                 format!("an earlier row of this job has the record id `{}` and other content", record.id),
-                "name more columns in [record] id, or set join = true if such rows belong together",
+                "name more columns in [record] id, or set join = true if such rows are of one material and belong together",
             ));
         }
     }

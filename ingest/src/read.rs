@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::mapping::ReadOptions;
@@ -61,8 +61,6 @@ pub struct Table {
     headers: Vec<String>,
     positions: HashMap<String, usize>,
     reader: csv::Reader<Box<dyn Read>>,
-    /// 1 where lines end in CR LF: the csv crate counts a line when it reads the LF, at the start of the next row.
-    late_lines: u64,
 }
 
 impl Table {
@@ -76,10 +74,7 @@ impl Table {
             let why = std::io::Error::other("it is a folder; name the files in it");
             return Err(ReadError::Unreadable { path: path.to_owned(), why });
         }
-        let mut file = BufReader::with_capacity(1 << 20, file);
-        let start = file.fill_buf().map_err(|why| ReadError::Unreadable { path: path.to_owned(), why })?;
-        let first_end = start.iter().position(|&b| b == b'\n');
-        let late_lines = u64::from(first_end.is_some_and(|at| at > 0 && start[at - 1] == b'\r'));
+        let file = LineEnds { inner: BufReader::with_capacity(1 << 20, file), last: None };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(options.separator as u8)
             .flexible(true)
@@ -97,7 +92,7 @@ impl Table {
                 return Err(ReadError::BadHeader { path: path.to_owned(), why });
             }
         }
-        Ok(Table { path: path.to_owned(), headers, positions, reader, late_lines })
+        Ok(Table { path: path.to_owned(), headers, positions, reader })
     }
 
     /// The header's names, trimmed.
@@ -119,29 +114,59 @@ impl Table {
 
     /// The next row, `None` at the end; an error is that of one row, and reading can go on.
     pub fn next_row(&mut self) -> Option<Result<Row, (u64, String)>> {
-        let mut cells = csv::StringRecord::new();
-        match self.reader.read_record(&mut cells) {
+        let mut cells = csv::ByteRecord::new();
+        let read = self.reader.read_byte_record(&mut cells);
+        // every row ends with a line end, and the reader stands behind it; before a row it may stand before empty lines
+        let lines_inside = cells.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line = self.reader.position().line().saturating_sub(1 + lines_inside);
+        match read {
             Ok(false) => None,
-            Ok(true) => {
-                let line = cells.position().map_or(0, csv::Position::line) + self.late_lines;
-                if cells.len() == self.headers.len() {
-                    Some(Ok(Row { line, cells }))
-                } else {
-                    let why = format!("{} cells where the header has {}", cells.len(), self.headers.len());
-                    Some(Err((line, why)))
-                }
+            Ok(true) if cells.len() != self.headers.len() => {
+                Some(Err((line, format!("{} cells where the header has {}", cells.len(), self.headers.len()))))
             }
+            Ok(true) => match csv::StringRecord::from_byte_record(cells) {
+                Ok(cells) => Some(Ok(Row { line, cells })),
+                Err(e) => Some(Err((line, format!("not UTF-8: {e}")))),
+            },
             Err(e) => {
-                let line = e.position().map_or(0, csv::Position::line);
-                match e.kind() {
-                    // the reader cannot go on after an input error: say so once and end
-                    csv::ErrorKind::Io(_) => {
-                        self.reader = csv::ReaderBuilder::new().from_reader(Box::new(std::io::empty()));
-                        Some(Err((line, format!("reading failed here: {e}"))))
-                    }
-                    _ => Some(Err((line, e.to_string()))),
-                }
+                // the reader cannot go on after an input error: say so once and end
+                self.reader = csv::ReaderBuilder::new().from_reader(Box::new(std::io::empty()));
+                Some(Err((line, format!("reading failed here: {e}"))))
             }
         }
+    }
+}
+
+/// Line ends of any system as `\n`, also after the last line: the CSV reader counts only these.
+struct LineEnds<R> {
+    inner: R,
+    /// The last byte that was read, `None` before the first and after the line end that ends the last line.
+    last: Option<u8>,
+}
+
+impl<R: BufRead> Read for LineEnds<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let mut written = 0;
+        while written == 0 && !out.is_empty() {
+            let bytes = self.inner.fill_buf()?;
+            if bytes.is_empty() {
+                if self.last.take().is_some_and(|last| last != b'\n' && last != b'\r') {
+                    out[0] = b'\n';
+                    written = 1;
+                }
+                break;
+            }
+            let taken = bytes.len().min(out.len());
+            for &byte in &bytes[..taken] {
+                let second_of_two = byte == b'\n' && self.last == Some(b'\r');
+                self.last = Some(byte);
+                if !second_of_two {
+                    out[written] = if byte == b'\r' { b'\n' } else { byte };
+                    written += 1;
+                }
+            }
+            self.inner.consume(taken);
+        }
+        Ok(written)
     }
 }

@@ -216,6 +216,11 @@ impl<'a> Layout<'a> {
             .filter_map(|(key, position)| Some(((*key).to_owned(), text(Some(*position))?)))
             .collect();
         let source_id = self.source_id(row, reduced.as_deref());
+        if source_id.split('/').all(str::is_empty) {
+            let why = format!("the columns of the record id ({}) are empty", self.mapping.file.record.id.join(", "));
+            let mend = "fill in one of them, or name other columns in [record] id";
+            return Err(vec![place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend)]);
+        }
         let record = Record {
             id: format!("{}/{source_id}", self.mapping.dataset.name),
             name,
@@ -286,6 +291,8 @@ impl<'a> Layout<'a> {
 
     fn number(&self, text: &str) -> Option<f64> {
         let parsed = match self.mapping.file.read.decimal {
+            // a point beside a decimal comma would be a mark of thousands: it is not guessed
+            ',' if text.contains('.') => return None,
             ',' => text.replace(',', ".").parse::<f64>(),
             _ => text.parse::<f64>(),
         };
@@ -319,12 +326,16 @@ impl<'a> Layout<'a> {
         {
             return Ok(None);
         }
-        let number = |text: &str, column: &str| self.number(text).ok_or_else(|| self.bad_number(place, column, text));
-        let given = number(text, value.header)?;
-        let converted = value.what.conversion.apply(given);
+        // also a number that only its unit takes beyond all numbers is none
+        let number = |text: &str, column: &str, convert: &dyn Fn(f64) -> f64| {
+            let given = self.number(text).map(|given| (given, convert(given)));
+            given.filter(|(_, converted)| converted.is_finite()).ok_or_else(|| self.bad_number(place, column, text))
+        };
+        let (given, converted) = number(text, value.header, &|x| value.what.conversion.apply(x))?;
         let uncertainty = match value.uncertainty {
             Some((position, column)) if !self.is_null(cell(position)) => {
-                Some(value.what.conversion.apply_to_difference(number(cell(position), column)?).abs())
+                let scaled = |x| value.what.conversion.apply_to_difference(x).abs();
+                Some(number(cell(position), column, &scaled)?.1)
             }
             _ => None,
         };
@@ -336,7 +347,7 @@ impl<'a> Layout<'a> {
                 return Ok(None);
             }
             let column = condition.quantity.column.as_deref().unwrap_or_default();
-            Ok(Some(condition.quantity.conversion.apply(number(text, column)?)))
+            Ok(Some(number(text, column, &|x| condition.quantity.conversion.apply(x))?.1))
         };
         let measurement = Measurement {
             property: Arc::clone(&value.property),
@@ -364,9 +375,13 @@ impl<'a> Layout<'a> {
             let Some(volume) = measurements.iter().find(|m| &*m.property == "volume_per_atom" && m.value > 0.0) else {
                 continue;
             };
+            let value = to_24_bits(formula.density_from_volume(volume.value));
+            if !value.is_finite() {
+                continue;
+            }
             let density = Measurement {
                 property: Arc::from("density"),
-                value: to_24_bits(formula.density_from_volume(volume.value)),
+                value,
                 given_value: None,
                 given_unit: None,
                 uncertainty: None,
