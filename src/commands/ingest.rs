@@ -37,7 +37,9 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
     }
     show(report)?;
     let records = accepted.records.len();
-    if arguments.dry_run {
+    if records == 0 {
+        print(format!("{}: nothing to put in; nothing was changed", mapping.dataset.name))?;
+    } else if arguments.dry_run {
         print(format!("dry run: {} records would go into `{}`", thousands(records as u64), mapping.dataset.name))?;
     } else {
         let mut hub = Table::open_or_create(&data_dir).await?;
