@@ -1,0 +1,11 @@
+//! From files to accepted records, as a data owner sees it: what is taken, what is refused, and what is said about it.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+extern crate matgenome_ingest as ingest;
+
+mod counts;
+mod files;
+mod job;
+mod mapping;
+mod rows;
+mod values;
