@@ -1,5 +1,7 @@
 //! Which rows may be answered: one bit a row.
 
+use rayon::prelude::*;
+
 use crate::GpuError;
 
 /// A bit mask over `n` rows: row `r` is bit `r % 64` of word `r / 64`. Bits beyond row `n - 1` are zero, always.
@@ -29,6 +31,24 @@ impl Mask {
             mask.words[row / 64] |= u64::from(allows(row)) << (row % 64);
         }
         mask
+    }
+
+    /// Two masks over `rows` rows: of those for which `holds(row)` is true, and of those for which it is false; in
+    /// neither are those for which it is `None`. On all cores.
+    pub fn partition(rows: usize, holds: impl Fn(usize) -> Option<bool> + Sync) -> (Mask, Mask) {
+        let word = |at: usize| {
+            let (mut yes, mut no) = (0u64, 0u64);
+            for row in at * 64..rows.min(at * 64 + 64) {
+                match holds(row) {
+                    Some(true) => yes |= 1 << (row % 64),
+                    Some(false) => no |= 1 << (row % 64),
+                    None => {}
+                }
+            }
+            (yes, no)
+        };
+        let (yes, no) = (0..rows.div_ceil(64)).into_par_iter().with_min_len(256).map(word).unzip();
+        (Mask { words: yes, rows }, Mask { words: no, rows })
     }
 
     /// The number of rows, allowed or not.
@@ -125,6 +145,16 @@ pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_partition_is_two_masks_and_leaves_the_unknown_out() {
+        for rows in [0, 1, 63, 64, 65, 40_000] {
+            let holds = |row: usize| (row % 3 != 0).then_some(row % 3 == 1);
+            let (yes, no) = Mask::partition(rows, holds);
+            assert_eq!(yes, Mask::from_fn(rows, |row| row % 3 == 1), "{rows}");
+            assert_eq!(no, Mask::from_fn(rows, |row| row % 3 == 2), "{rows}");
+        }
+    }
 
     #[test]
     fn the_tail_stays_zero() {

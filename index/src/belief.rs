@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use datasets::property::Axis;
 use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K};
 
+use gpu::Mask;
+
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 
@@ -49,6 +51,7 @@ pub struct Beliefs {
     pub inherited: Vec<bool>,
     population: OnceLock<Population>,
     place: OnceLock<Vec<u32>>,
+    known: [OnceLock<Mask>; 5],
     pub(crate) device: [OnceLock<Arc<gpu::Column>>; 5],
 }
 
@@ -125,6 +128,19 @@ impl Beliefs {
             count: self.count[i],
             inherited: self.inherited[i],
         }
+    }
+
+    /// The materials of which there is a belief of at least this evidence, of `materials` in all.
+    pub fn known(&self, evidence: Evidence, materials: usize) -> &Mask {
+        self.known[evidence as usize].get_or_init(|| {
+            let mut mask = Mask::none(materials);
+            for (&row, &e) in self.row.iter().zip(&self.evidence) {
+                if e >= evidence as u8 {
+                    mask.set(row as usize, true);
+                }
+            }
+            mask
+        })
     }
 
     /// Median, spread and range over all materials.

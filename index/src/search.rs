@@ -51,7 +51,7 @@ pub fn rank(snapshot: &Snapshot, device: &Device, spec: &Resolved) -> Result<Ran
     let mut mask = spec.mask.clone();
     if spec.unknown == Unknown::Require {
         for target in &spec.targets {
-            mask.and(&known(target, spec.evidence, n))?;
+            mask.and(target.beliefs.known(spec.evidence, n))?;
         }
     }
     let matched = mask.count();
@@ -66,18 +66,6 @@ pub fn rank(snapshot: &Snapshot, device: &Device, spec: &Resolved) -> Result<Ran
     ranking.note = answer.note;
     ranking.page = answer.hits.into_iter().skip(spec.offset).collect();
     Ok(ranking)
-}
-
-/// The materials of which a target is known with the asked evidence.
-fn known(target: &Target, evidence: Evidence, n: usize) -> Mask {
-    let mut mask = Mask::none(n);
-    let beliefs = &target.beliefs;
-    for (&row, &e) in beliefs.row.iter().zip(&beliefs.evidence) {
-        if e >= evidence as u8 {
-            mask.set(row as usize, true);
-        }
-    }
-    mask
 }
 
 /// Counts the materials, after the filter, whose beliefs lie in the windows on the asked evidence.

@@ -162,16 +162,9 @@ impl Evaluator<'_> {
         Ok(folded)
     }
 
-    fn tri(&self, mut holds: impl FnMut(usize) -> Option<bool>) -> Tri {
-        let mut tri = Tri { yes: Mask::none(self.rows()), no: Mask::none(self.rows()) };
-        for row in 0..self.rows() {
-            match holds(row) {
-                Some(true) => tri.yes.set(row, true),
-                Some(false) => tri.no.set(row, true),
-                None => {}
-            }
-        }
-        tri
+    fn tri(&self, holds: impl Fn(usize) -> Option<bool> + Sync) -> Tri {
+        let (yes, no) = Mask::partition(self.rows(), holds);
+        Tri { yes, no }
     }
 
     fn kind(&self, field: &Field) -> Result<Kind, FilterError> {
@@ -270,11 +263,11 @@ impl Evaluator<'_> {
         tri
     }
 
-    fn column(&self, column: &StringArray, holds: impl Fn(&str) -> bool) -> Tri {
+    fn column(&self, column: &StringArray, holds: impl Fn(&str) -> bool + Sync) -> Tri {
         self.tri(|row| column.is_valid(row).then(|| holds(column.value(row))))
     }
 
-    fn texts(&self, field: &Field, at: At, holds: impl Fn(&str) -> bool) -> Result<Tri, FilterError> {
+    fn texts(&self, field: &Field, at: At, holds: impl Fn(&str) -> bool + Sync) -> Result<Tri, FilterError> {
         let m = &self.snapshot.materials;
         Ok(match self.kind(field)? {
             Kind::Id => self.column(&m.id, holds),
@@ -375,7 +368,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn datasets_where(&self, holds: impl Fn(&str) -> bool) -> Vec<bool> {
+    fn datasets_where(&self, holds: impl Fn(&str) -> bool + Sync) -> Vec<bool> {
         self.snapshot.datasets.iter().map(|d| holds(&d.info.name)).collect()
     }
 
