@@ -7,8 +7,9 @@ use datasets::property::{Axis, Property, dictionary};
 use datasets::record::Evidence;
 use serde::Serialize;
 
+use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
-use crate::snapshot::{Scope, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, SpecError, Subject, Target, Unknown};
 
 /// Whether a target, or the whole spec, is met.

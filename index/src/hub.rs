@@ -14,8 +14,9 @@ use tokio::sync::Mutex;
 
 use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
 use crate::materials::Resolved;
+use crate::scope::Viewer;
 use crate::search;
-use crate::snapshot::{self, Snapshot, Viewer};
+use crate::snapshot::{self, Snapshot};
 use crate::spec::{Spec, SpecError};
 use crate::store;
 

@@ -8,7 +8,7 @@ use datasets::element::Element;
 use datasets::formula::Formula;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Scope;
+use crate::scope::Scope;
 
 /// The materials of a snapshot. A material's row number is its place in id order, so ties of a ranking that are broken
 /// by row number are broken by id.

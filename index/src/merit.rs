@@ -10,7 +10,8 @@ use datasets::property::{Axis, Property, dictionary};
 use datasets::record::Evidence;
 
 use crate::belief::{Belief, Beliefs, floor_sd};
-use crate::snapshot::{Scope, Snapshot};
+use crate::scope::Scope;
+use crate::snapshot::Snapshot;
 
 /// Characters of an index, at most.
 const MAX_CHARACTERS: usize = 1_000;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::belief::{At, Beliefs};
 use crate::merit::Merit;
-use crate::snapshot::{Scope, Snapshot, Viewer};
+use crate::scope::{Scope, Viewer};
+use crate::snapshot::Snapshot;
 
 /// Targets of one spec, at most.
 pub const MAX_TARGETS: usize = gpu::MAX_TARGETS;

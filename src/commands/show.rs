@@ -1,6 +1,6 @@
 //! `matgenome show`: all that is known of one material.
 
-use index::snapshot::Viewer;
+use index::scope::Viewer;
 
 use crate::arguments::Common;
 use crate::open;

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use index::candidate::{SuggestAnswer, TargetAnswer};
-use index::snapshot::Viewer;
+use index::scope::Viewer;
 use index::{spec, tabular};
 
 use crate::arguments::{Common, Format};

@@ -11,7 +11,8 @@ use datasets::property::{Property, dictionary};
 use gpu::Mask;
 
 use super::{At, Comparison, Constant, Field, Filter, FilterError, Has, HasValue, Operand, Test, TextMatch, parse};
-use crate::snapshot::{Scope, Snapshot};
+use crate::scope::Scope;
+use crate::snapshot::Snapshot;
 
 /// The material fields that a filter may ask about, beside the property keys of the dictionary.
 pub const FIELDS: [&str; 13] = [

@@ -3,7 +3,7 @@
 use datasets::property::dictionary;
 use datasets::record::{Evidence, Measurement, Record};
 use matgenome_index::belief::{At, Belief};
-use matgenome_index::snapshot::{Scope, Viewer};
+use matgenome_index::scope::{Scope, Viewer};
 
 use crate::oracle::{self, Oracle};
 use crate::wishes::{KEYS, random_records};

@@ -2,7 +2,7 @@
 
 use datasets::record::{Evidence, Record};
 use matgenome_index::filter::matching;
-use matgenome_index::snapshot::Viewer;
+use matgenome_index::scope::Viewer;
 use serde::Deserialize;
 
 use crate::world::{Write as _, measured, record, value, world};
@@ -117,7 +117,7 @@ fn a_filter_sees_with_the_eyes_of_its_scope() {
     let world = world(&records());
     let snapshot = &world.snapshot;
     let ids = |datasets: &[&str], filter: &str| -> Vec<String> {
-        let scope = matgenome_index::snapshot::Scope(
+        let scope = matgenome_index::scope::Scope(
             snapshot.datasets.iter().map(|d| datasets.contains(&d.info.name.as_str())).collect(),
         );
         let mask = matching(snapshot, &scope, filter).unwrap();

@@ -2,8 +2,8 @@
 
 use gpu::Device;
 use matgenome_index::filter::matching;
+use matgenome_index::scope::Viewer;
 use matgenome_index::search;
-use matgenome_index::snapshot::Viewer;
 use matgenome_index::spec::from_json;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

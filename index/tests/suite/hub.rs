@@ -3,7 +3,7 @@
 use datasets::record::{Evidence, Record};
 use datasets::table::Table;
 use matgenome_index::hub::{Hub, HubError};
-use matgenome_index::snapshot::Viewer;
+use matgenome_index::scope::Viewer;
 use matgenome_index::spec::from_json;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -2,7 +2,7 @@
 
 use gpu::Mask;
 use matgenome_index::materials::Resolved;
-use matgenome_index::snapshot::Viewer;
+use matgenome_index::scope::Viewer;
 
 use crate::world::{Write as _, record, world};
 

@@ -4,8 +4,8 @@ use datasets::property::Axis;
 use datasets::record::Evidence;
 use gpu::Device;
 use matgenome_index::merit::Merit;
+use matgenome_index::scope::Viewer;
 use matgenome_index::search;
-use matgenome_index::snapshot::Viewer;
 use matgenome_index::spec::from_json;
 use serde_json::json;
 

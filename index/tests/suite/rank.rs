@@ -3,8 +3,9 @@
 use datasets::record::{Evidence, Record};
 use gpu::Device;
 use matgenome_index::candidate::{self, SuggestAnswer, Verdict};
+use matgenome_index::scope::Viewer;
 use matgenome_index::search;
-use matgenome_index::snapshot::{Snapshot, Viewer};
+use matgenome_index::snapshot::Snapshot;
 use matgenome_index::spec::{Resolved, from_json};
 use serde_json::{Value, json};
 

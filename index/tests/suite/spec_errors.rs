@@ -1,6 +1,6 @@
 //! Specs that cannot be answered: `cases/spec_errors.toml`.
 
-use matgenome_index::snapshot::Viewer;
+use matgenome_index::scope::Viewer;
 use matgenome_index::spec::from_json;
 use serde::Deserialize;
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use gpu::Device;
 use matgenome_index::candidate;
-use matgenome_index::snapshot::{self, Snapshot, Viewer};
+use matgenome_index::scope::Viewer;
+use matgenome_index::snapshot::{self, Snapshot};
 use matgenome_index::spec::from_json;
 use matgenome_index::{search, store};
 use serde_json::{Value, json};
