@@ -47,7 +47,7 @@ run: release ## build the server and serve [LISTEN=127.0.0.1:8080] [DATA=data]
 	@exec '$(BIN)' serve --listen '$(LISTEN)' --data '$(DATA)'
 
 test: cargo nextest vulkan $(VENV)/tests.stamp ## install what tests need, and run all of them
-	MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked
+	MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked --no-fail-fast
 
 lint: cargo ## check format and lints; warnings are errors
 	$(CARGO) fmt --all --check
