@@ -7,12 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::formula::Formula;
-
 /// The reference condition of a belief: 298.15 K.
 pub const REFERENCE_TEMPERATURE_K: f64 = 298.15;
-/// The reference condition of a belief: 1 atm in Pa.
-pub const REFERENCE_PRESSURE_PA: f64 = 101_325.0;
 
 /// How a value came to be, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,11 +166,6 @@ pub fn slug(text: &str) -> String {
         }
     }
     out.trim_end_matches('-').to_owned()
-}
-
-/// The canonical reduced formula of a text, for callers that only need the string.
-pub fn reduced_formula(text: &str) -> Result<String, crate::formula::FormulaError> {
-    Formula::parse(text).map(|formula| formula.reduced())
 }
 
 /// A stable 64-bit hash of a row's content, for sources without ids of their own (XXH3).

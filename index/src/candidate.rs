@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
-use crate::spec::{Resolved, SpecError, Subject, Target, Unknown};
+use crate::spec::{Resolved, Subject, Target, Unknown};
 
 /// Whether a target, or the whole spec, is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -348,18 +348,15 @@ pub struct ValueAnswer {
 }
 
 /// All that is known of a material under a scope; `None` where the scope has no record of it.
-///
-/// # Errors
-/// None at present; the signature leaves room for properties that datasets define.
-pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Result<Option<MaterialAnswer>, SpecError> {
+pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Option<MaterialAnswer> {
     let m = &snapshot.materials;
     let at = row as usize;
     let (records, datasets) = records_of(snapshot, scope, row);
     if records.is_empty() {
-        return Ok(None);
+        return None;
     }
     let properties = dictionary().iter().filter_map(|p| property_answer(snapshot, scope, p, row)).collect();
-    Ok(Some(MaterialAnswer {
+    Some(MaterialAnswer {
         version: snapshot.version,
         material: m.id.value(at).to_owned(),
         formula: m.display(at),
@@ -371,7 +368,7 @@ pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Result<Option<M
         properties,
         records,
         datasets,
-    }))
+    })
 }
 
 fn property_answer(snapshot: &Snapshot, scope: &Scope, property: &Property, row: u32) -> Option<PropertyAnswer> {

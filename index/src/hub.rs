@@ -116,11 +116,6 @@ impl Hub {
         &self.device
     }
 
-    /// The data directory.
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-
     /// Moves on to the newest version of the tables; says whether there was one.
     ///
     /// # Errors
@@ -178,7 +173,7 @@ impl Hub {
         let scope = snapshot.visible(viewer);
         let none = |closest| HubError::NoMaterial { text: text.to_owned(), closest };
         match snapshot.materials.resolve(text, &snapshot.members(&scope), &scope) {
-            Resolved::Row(row) => candidate::material(&snapshot, &scope, row)?.ok_or_else(|| none(Vec::new())),
+            Resolved::Row(row) => candidate::material(&snapshot, &scope, row).ok_or_else(|| none(Vec::new())),
             Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
             Resolved::Unknown(closest) => Err(none(closest)),
         }

@@ -162,7 +162,7 @@ fn an_asked_temperature() {
     assert_eq!(gap(&sides, None).map(|b| (b.value, b.count)), Some((1.505, 2)), "291 K and 290 K");
     // the source said 298.15 K, so do we
     let snapshot = &world.snapshot;
-    let answer = matgenome_index::candidate::material(snapshot, &snapshot.visible(Viewer::Public), 0).unwrap().unwrap();
+    let answer = matgenome_index::candidate::material(snapshot, &snapshot.visible(Viewer::Public), 0).unwrap();
     let told: Vec<Option<f64>> = answer.properties[0].values.iter().map(|v| v.temperature_k).collect();
     assert_eq!(told, [0.0, 77.0, 298.15, 373.15, 500.0].map(Some));
     // without a stated temperature a value is at the reference, and not at 600 K

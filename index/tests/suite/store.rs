@@ -38,7 +38,7 @@ fn answers(snapshot: &Snapshot) -> Vec<Value> {
         .collect();
     let scope = snapshot.visible(Viewer::Owner);
     for row in 0..snapshot.materials.len() as u32 {
-        all.push(serde_json::to_value(candidate::material(snapshot, &scope, row).unwrap().unwrap()).unwrap());
+        all.push(serde_json::to_value(candidate::material(snapshot, &scope, row).unwrap()).unwrap());
     }
     all
 }
