@@ -50,6 +50,8 @@ fn record_fields(word: &DataType) -> Vec<Field> {
         Field::new("formula_given", DataType::Utf8, true),
         Field::new("formula", DataType::Utf8, true),
         Field::new("space_group", DataType::Int16, true),
+        Field::new("smiles", DataType::Utf8, true),
+        Field::new("structure", DataType::Utf8, true),
         Field::new("class", word.clone(), true),
         Field::new("attributes", map_type(), true),
         Field::new("measurements", DataType::List(Arc::new(element)), true),
@@ -96,6 +98,7 @@ pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
     let mut id = StringBuilder::new();
     let (mut name, mut given, mut formula) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     let mut space_group = Int16Builder::new();
+    let (mut smiles, mut structure) = (StringBuilder::new(), StringBuilder::new());
     let mut class = Words::new();
     let mut attributes = map_builder();
     let mut lengths = Vec::with_capacity(records.len());
@@ -111,6 +114,9 @@ pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
         given.append_option(record.formula_given.as_deref());
         formula.append_option(record.formula.as_deref());
         space_group.append_option(record.space_group);
+        smiles.append_option(record.smiles.as_deref());
+        let text = record.structure.as_ref().map(|s| serde_json::to_string(&**s)).transpose();
+        structure.append_option(text.map_err(|e| ArrowError::ExternalError(Box::new(e)))?);
         class.append_option(record.class.as_deref());
         append_map(&mut attributes, &record.attributes)?;
         lengths.push(record.measurements.len());
@@ -153,6 +159,8 @@ pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
             Arc::new(given.finish()),
             Arc::new(formula.finish()),
             Arc::new(space_group.finish()),
+            Arc::new(smiles.finish()),
+            Arc::new(structure.finish()),
             Arc::new(class.finish()),
             Arc::new(as_map_type(attributes.finish())?),
             Arc::new(measurements),
@@ -235,6 +243,9 @@ pub struct RecordColumns {
     pub formula: StringArray,
     /// Space group numbers.
     pub space_group: arrow::array::Int16Array,
+    /// SMILES strings.
+    pub smiles: StringArray,
+    structure: StringArray,
     /// Classes.
     pub class: Words,
     /// The first measurement of each record, and one past the last of all: `len() + 1` offsets.
@@ -271,6 +282,11 @@ impl RecordColumns {
         let text = |name: &str| -> Result<StringArray, ArrowError> {
             column(name)?.as_string_opt::<i32>().cloned().ok_or_else(|| wrong_type(name))
         };
+        // tables of older versions of the program lack these
+        let optional = |name: &str| match batch.column_by_name(name) {
+            Some(_) => text(name),
+            None => Ok(StringArray::new_null(batch.num_rows())),
+        };
         let list = column("measurements")?.as_list_opt::<i32>().ok_or_else(|| wrong_type("measurements"))?;
         let values = list.values().as_struct_opt().ok_or_else(|| wrong_type("measurements"))?;
         let inner = |name: &str| values.column_by_name(name).ok_or_else(|| missing(name));
@@ -286,6 +302,8 @@ impl RecordColumns {
                 .as_primitive_opt::<Int16Type>()
                 .cloned()
                 .ok_or_else(|| wrong_type("space_group"))?,
+            smiles: optional("smiles")?,
+            structure: optional("structure")?,
             class: Words::read(column("class")?)?,
             offsets: list.offsets().iter().map(|&o| o as usize).collect(),
             property: Words::read(inner("property")?)?,
@@ -323,6 +341,9 @@ impl RecordColumns {
             formula_given: text(&self.formula_given),
             formula: text(&self.formula),
             space_group: self.space_group.is_valid(row).then(|| self.space_group.value(row)),
+            smiles: text(&self.smiles),
+            // what our own writer put there
+            structure: text(&self.structure).and_then(|text| serde_json::from_str(&text).ok()).map(Arc::new),
             class: self.class.get(row).cloned(),
             attributes: read_map(&self.attributes, row),
             measurements: span.map(|i| self.measurement(i)).collect(),
@@ -371,6 +392,7 @@ fn read_map(map: &MapArray, row: usize) -> BTreeMap<String, String> {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::structure::{Species, Structure};
 
     pub(crate) fn sample() -> Vec<Record> {
         let full = Record {
@@ -379,6 +401,12 @@ pub(crate) mod tests {
             formula_given: Some("Ga1As1".into()),
             formula: Some("AsGa".into()),
             space_group: Some(216),
+            smiles: Some("[Ga]#[As]".into()),
+            structure: Some(Arc::new(Structure {
+                lattice: Some([[0.0, 2.8, 2.8], [2.8, 0.0, 2.8], [2.8, 2.8, 0.1 + 0.2]]),
+                species: vec![Species::Element("Ga".into()), Species::Mixed(vec![("As".into(), 0.9)])],
+                positions: vec![[0.0, 0.0, 0.0], [0.25, 0.25, 1.0 / 3.0]],
+            })),
             class: Some("alloy".into()),
             attributes: BTreeMap::from([("processing".into(), "cast".into()), ("título".into(), "µ".into())]),
             measurements: vec![
@@ -416,6 +444,8 @@ pub(crate) mod tests {
             formula_given: None,
             formula: None,
             space_group: None,
+            smiles: None,
+            structure: None,
             class: None,
             attributes: BTreeMap::new(),
             measurements: Vec::new(),

@@ -14,5 +14,6 @@ pub mod element;
 pub mod formula;
 pub mod property;
 pub mod record;
+pub mod structure;
 pub mod table;
 pub mod unit;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::structure::Structure;
+
 /// The reference condition of a belief: 298.15 K.
 pub const REFERENCE_TEMPERATURE_K: f64 = 298.15;
 
@@ -117,6 +119,12 @@ pub struct Record {
     /// International number of the space group (1 - 230), where the phase is stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space_group: Option<i16>,
+    /// The molecule or repeat unit as a SMILES string, where the material is known by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smiles: Option<String>,
+    /// Where the atoms are, where the source states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub structure: Option<Arc<Structure>>,
     /// Class of the material as stated (`alloy`, `polymer`, ...).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Arc<str>>,
@@ -135,7 +143,8 @@ impl Record {
 
     /// The id of the material this record speaks about.
     pub fn material_id(&self) -> String {
-        material_id(self.formula.as_deref(), self.space_group, self.name.as_deref(), &self.id)
+        let smiles = self.smiles.as_deref();
+        material_id(self.formula.as_deref(), self.space_group, smiles, self.name.as_deref(), &self.id)
     }
 }
 
@@ -144,14 +153,22 @@ pub fn dataset_of(record_id: &str) -> &str {
     record_id.split_once('/').map_or(record_id, |(dataset, _)| dataset)
 }
 
-/// The material's id: `formula`, `formula:sgN` where a phase is stated, the slug of the name where there is no
+/// The material's id: `formula`, `formula:sgN` where a phase is stated, `formula:mol-HASH` for a molecule or polymer
+/// known by its SMILES (isomers have one formula and are different materials), the slug of the name where there is no
 /// formula, and the record's own id as a slug where there is neither.
-pub fn material_id(formula: Option<&str>, space_group: Option<i16>, name: Option<&str>, record_id: &str) -> String {
-    match (formula, space_group, name) {
-        (Some(formula), None, _) => formula.to_owned(),
-        (Some(formula), Some(number), _) => format!("{formula}:sg{number}"),
-        (None, _, Some(name)) if !slug(name).is_empty() => slug(name),
-        (None, _, _) => slug(record_id),
+pub fn material_id(
+    formula: Option<&str>,
+    space_group: Option<i16>,
+    smiles: Option<&str>,
+    name: Option<&str>,
+    record_id: &str,
+) -> String {
+    match (formula, space_group, smiles, name) {
+        (Some(formula), Some(number), _, _) => format!("{formula}:sg{number}"),
+        (Some(formula), None, Some(smiles), _) => format!("{formula}:mol-{:016x}", content_hash(smiles.as_bytes())),
+        (Some(formula), None, None, _) => formula.to_owned(),
+        (None, _, _, Some(name)) if !slug(name).is_empty() => slug(name),
+        (None, _, _, _) => slug(record_id),
     }
 }
 
@@ -198,10 +215,13 @@ mod tests {
 
     #[test]
     fn material_ids_are_url_safe_and_stable() {
-        assert_eq!(material_id(Some("AsGa"), None, Some("x"), "d/1"), "AsGa");
-        assert_eq!(material_id(Some("AsGa"), Some(216), None, "d/1"), "AsGa:sg216");
-        assert_eq!(material_id(None, None, Some("Steel (S235JR)"), "d/1"), "steel-s235jr");
-        assert_eq!(material_id(None, None, Some("!!"), "my-lab/Probe 1"), "my-lab-probe-1");
+        assert_eq!(material_id(Some("AsGa"), None, None, Some("x"), "d/1"), "AsGa");
+        assert_eq!(material_id(Some("AsGa"), Some(216), None, None, "d/1"), "AsGa:sg216");
+        let (a, b) = (Some("CCO"), Some("COC"));
+        let id = |smiles| material_id(Some("C2H6O"), None, smiles, None, "d/1");
+        assert!(id(a).starts_with("C2H6O:mol-") && id(a) != id(b), "{}", id(a));
+        assert_eq!(material_id(None, None, None, Some("Steel (S235JR)"), "d/1"), "steel-s235jr");
+        assert_eq!(material_id(None, None, None, Some("!!"), "my-lab/Probe 1"), "my-lab-probe-1");
     }
 
     #[test]

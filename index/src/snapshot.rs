@@ -259,14 +259,17 @@ impl Builder {
             let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).to_owned());
             let formula = text(&columns.formula);
             let name = text(&columns.name);
+            let smiles = text(&columns.smiles);
             let space_group = columns.space_group.is_valid(row).then(|| columns.space_group.value(row));
             let id = columns.id.value(row);
             let material = self.material(
-                material_id(formula.as_deref(), space_group, name.as_deref(), id),
+                material_id(formula.as_deref(), space_group, smiles.as_deref(), name.as_deref(), id),
                 Draft { formula, space_group: space_group.unwrap_or_default() },
             );
             let record = self.record_ids.len() as u32;
             let class = columns.class.get(row).map(ToString::to_string);
+            // a molecule without a name is called by its SMILES
+            let name = name.or(smiles);
             if name.is_some() || class.is_some() {
                 self.labels.push((record, name, class));
             }

@@ -8,7 +8,7 @@ use datasets::table::{Outcome, Table, TableError};
 
 use crate::check::Place;
 use crate::mapping::Mapping;
-use crate::read::{self, ReadError};
+use crate::read::{self, BadRow, BytesRead, ReadError, Row};
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
 
@@ -62,27 +62,34 @@ pub fn read_files(
     }
     let mut job = Job { mapping, records: Vec::new(), rows_of: HashMap::new(), report: Report::default() };
     let mut words = Words::default();
-    for (path, name) in files.iter().zip(&names) {
-        let mut table = read::Table::open(path, &mapping.file.read)?;
-        let layout = Layout::new(mapping, &table, name)?;
+    for path in files {
         let shown = path.display().to_string();
-        while let Some(row) = table.next_row() {
-            job.report.rows_read += 1;
-            if job.report.rows_read.is_multiple_of(8192) {
-                progress(Progress { file: path, rows: job.report.rows_read });
-            }
-            match row {
-                Ok(row) => {
-                    let place = Place { file: &shown, line: row.line };
-                    match layout.record(&row, place, &mut words) {
-                        Ok(made) => job.accept(made.record, made.findings, place),
-                        Err(findings) => job.refuse(findings),
+        for table in read::open(path, &shown, &mapping.file.read, &BytesRead::default())? {
+            let mut table = table?;
+            let layout = Layout::new(mapping, &table)?;
+            let mut row = Row::default();
+            while let Some(mut chunk) = table.next_chunk() {
+                while let Some(read) = chunk.next_row(&mut row) {
+                    job.report.rows_read += 1;
+                    if job.report.rows_read.is_multiple_of(8192) {
+                        progress(Progress { file: path, rows: job.report.rows_read });
                     }
-                }
-                Err((line, why)) => {
-                    let place = Place { file: &shown, line };
-                    let mend = "give the row as many cells as the header, and quote cells that hold the separator";
-                    job.refuse(vec![place.finding(Severity::Refused, Code::UnreadableRow, (None, None), why, mend)]);
+                    match read {
+                        Ok(()) => {
+                            let place = Place { file: &table.shown, line: row.line };
+                            match layout.record(&row, place, &mut words) {
+                                Ok(made) => job.accept(made.record, made.findings, place),
+                                Err(findings) => job.refuse(findings),
+                            }
+                        }
+                        Err(BadRow { line, why, .. }) => {
+                            let place = Place { file: &table.shown, line };
+                            let mend =
+                                "give the row as many cells as the header, and quote cells that hold the separator";
+                            let code = Code::UnreadableRow;
+                            job.refuse(vec![place.finding(Severity::Refused, code, (None, None), why, mend)]);
+                        }
+                    }
                 }
             }
         }

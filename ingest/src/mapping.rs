@@ -10,6 +10,8 @@ use datasets::record::Evidence;
 use datasets::unit::{Conversion, Unit};
 use serde::Deserialize;
 
+use crate::read::ReadOptions;
+
 /// A mapping file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MappingError {
@@ -66,24 +68,6 @@ pub struct MappingFile {
     /// Columns kept as plain text with the record: name → column.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-}
-
-/// How the files are read.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReadOptions {
-    /// Cell separator, one ASCII character.
-    pub separator: char,
-    /// Words that mean "no value"; only the empty cell by default, because `NaN` is sodium nitride.
-    pub null: Vec<String>,
-    /// The decimal mark of numbers: `.` or `,`.
-    pub decimal: char,
-}
-
-impl Default for ReadOptions {
-    fn default() -> Self {
-        ReadOptions { separator: ',', null: vec![String::new()], decimal: '.' }
-    }
 }
 
 /// How rows become records.
@@ -323,8 +307,8 @@ fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> 
     if let Some(problem) = terms.problem() {
         return Err(problem);
     }
-    if !file.read.separator.is_ascii() {
-        return Err(format!("separator `{}` is not an ASCII character", file.read.separator));
+    if let Some(separator) = file.read.separator.filter(|s| !s.is_ascii()) {
+        return Err(format!("separator `{separator}` is not an ASCII character"));
     }
     if !matches!(file.read.decimal, '.' | ',') {
         return Err(format!("decimal mark `{}` must be `.` or `,`", file.read.decimal));

@@ -99,12 +99,12 @@ impl<'a> Layout<'a> {
     ///
     /// # Errors
     /// The file lacks a column that the mapping names for it.
-    pub fn new(mapping: &'a Mapping, table: &Table, file_name: &str) -> Result<Layout<'a>, ReadError> {
+    pub fn new(mapping: &'a Mapping, table: &Table) -> Result<Layout<'a>, ReadError> {
         let find = |column: &Option<String>| column.as_ref().map(|c| table.position(c)).transpose();
         let file = &mapping.file;
         let fractions = file.material.fractions.iter().flat_map(|f| &f.columns).map(|column| {
             let element = Element::from_symbol(column).ok_or_else(|| ReadError::BadHeader {
-                path: file_name.into(),
+                path: table.shown.clone().into(),
                 why: format!("fraction column `{column}` is not an element's symbol"),
             })?;
             Ok((element, table.position(column)?))
@@ -114,7 +114,7 @@ impl<'a> Layout<'a> {
             column => table.position(column).map(IdPart::Column),
         });
         let own_values = file.value.iter().zip(&mapping.values);
-        let values = own_values.filter(|(v, _)| v.file.as_deref().is_none_or(|f| f == file_name)).map(|(v, what)| {
+        let values = own_values.filter(|(v, _)| v.file.as_deref().is_none_or(|f| f == table.name)).map(|(v, what)| {
             let condition = |quantity: &'a Option<ResolvedQuantity>| {
                 let place = |q: &'a ResolvedQuantity| Ok(Condition { quantity: q, position: find(&q.column)? });
                 quantity.as_ref().map(place).transpose()
@@ -227,6 +227,8 @@ impl<'a> Layout<'a> {
             formula_given,
             formula: reduced,
             space_group,
+            smiles: None,
+            structure: None,
             class: self.class.as_ref().and_then(|c| c.get(row, words)),
             attributes,
             measurements,

@@ -107,7 +107,8 @@ async fn what_is_loaded_is_what_the_catalogue_says() {
                     let record = columns.record(row);
                     assert!(!record.measurements.is_empty(), "{id} has no value");
                     let formula = record.formula.as_deref();
-                    materials.insert(material_id(formula, record.space_group, record.name.as_deref(), id));
+                    let smiles = record.smiles.as_deref();
+                    materials.insert(material_id(formula, record.space_group, smiles, record.name.as_deref(), id));
                     formulas.extend(record.formula);
                     assert!(seen.insert(id.to_owned()), "{id} is there twice");
                     values += record.measurements.len() as u64;

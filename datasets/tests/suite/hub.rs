@@ -57,6 +57,8 @@ pub fn record(id: &str, value: f64) -> Record {
         formula_given: Some("GaAs".into()),
         formula: Some("AsGa".into()),
         space_group: Some(216),
+        smiles: None,
+        structure: None,
         class: None,
         attributes: BTreeMap::from([("batch".into(), "7".into())]),
         measurements: vec![Measurement {

@@ -88,6 +88,8 @@ pub(crate) fn record(id: &str) -> Record {
         formula_given: None,
         formula: None,
         space_group: None,
+        smiles: None,
+        structure: None,
         class: None,
         attributes: BTreeMap::new(),
         measurements: Vec::new(),

@@ -1,0 +1,298 @@
+//! Which rows are in this file? Every format becomes tables of text cells under headers.
+//!
+//! [`open`] looks at a path and gives its [`Table`]s: one for a plain file, several for an archive, a folder or a
+//! workbook. A table hands out its rows in [`Chunk`]s, so that several threads can work on one file; memory is bounded
+//! by the chunks, whatever the size of the file.
+
+mod csv;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ::csv::StringRecord;
+use serde::Deserialize;
+
+/// The longest row, bytes. A longer one is refused, and reading goes on behind it.
+pub const MAX_ROW_BYTES: usize = 64 << 20;
+
+/// How the files are read: the `[read]` table of a mapping.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadOptions {
+    /// The format; by the name and the first bytes of the file where it is not said.
+    pub format: Option<Format>,
+    /// Cell separator, one ASCII character; the one that splits the header best where it is not said.
+    pub separator: Option<char>,
+    /// Words that mean "no value"; only the empty cell by default, because `NaN` is sodium nitride.
+    pub null: Vec<String>,
+    /// The decimal mark of numbers: `.` or `,`.
+    pub decimal: char,
+    /// Encoding of text; UTF-8 (or by the byte-order mark) where it is not said.
+    pub encoding: Option<Encoding>,
+    /// Lines before the header that are passed over.
+    pub skip: usize,
+    /// Header lines; the names of a column's lines are joined by ` / `. With 0, `columns` names them.
+    pub header_rows: usize,
+    /// Names of the columns, in place of those of the file.
+    pub columns: Vec<String>,
+    /// The sheet of a workbook; all sheets where it is not said.
+    pub sheet: Option<String>,
+    /// Where the rows are in a JSON, YAML or TOML document, as a JSON pointer (`/entries`).
+    pub rows: Option<String>,
+    /// Only members of an archive or files of a folder whose path ends so (`.yml`, `nk/Malitson.yml`).
+    pub members: Vec<String>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        ReadOptions {
+            format: None,
+            separator: None,
+            null: vec![String::new()],
+            decimal: '.',
+            encoding: None,
+            skip: 0,
+            header_rows: 1,
+            columns: Vec::new(),
+            sheet: None,
+            rows: None,
+            members: Vec::new(),
+        }
+    }
+}
+
+/// Formats that are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Separated values: comma, semicolon, tab or bar.
+    Csv,
+}
+
+/// Encodings of text files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Encoding {
+    /// UTF-8.
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// Latin-1, in its superset Windows-1252.
+    #[serde(rename = "latin-1")]
+    Latin1,
+    /// UTF-16, little endian.
+    #[serde(rename = "utf-16le")]
+    Utf16Le,
+    /// UTF-16, big endian.
+    #[serde(rename = "utf-16be")]
+    Utf16Be,
+}
+
+/// A file cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be opened.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        why: std::io::Error,
+    },
+    /// It has no header line.
+    #[error("{path} has no header line")]
+    NoHeader {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The header, or what stands for it in another format, cannot be read.
+    #[error("{path}, header: {why}")]
+    BadHeader {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file is not what its format must be, or is larger than what can be read safely.
+    #[error("{path}: {why}")]
+    BadFile {
+        /// The file, with the member of an archive or the sheet of a workbook.
+        path: PathBuf,
+        /// What is wrong, and the mend.
+        why: String,
+    },
+    /// A column of the mapping is not in the file.
+    #[error(
+        "{path} has no column `{column}`; its columns are {columns}. Mend the mapping, or name the file it is in by `file = ...`"
+    )]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What there is.
+        columns: String,
+    },
+}
+
+/// One row.
+#[derive(Debug, Clone, Default)]
+pub struct Row {
+    /// Where it begins: the line of a text file, the row of a sheet, or the place of an entry, from 1.
+    pub line: u64,
+    /// The cells, in header order. A row of another format may have empty cells where it says nothing.
+    pub cells: StringRecord,
+    /// The row as it stands in the file, where the cells alone do not say it (JSON, CIF ...): what is written to the
+    /// file of refused rows.
+    pub raw: Option<Box<str>>,
+}
+
+/// A row that cannot be read.
+#[derive(Debug, Clone)]
+pub struct BadRow {
+    /// Where it begins, from 1.
+    pub line: u64,
+    /// Why.
+    pub why: String,
+    /// The bytes of the row, cut where they are very long.
+    pub raw: Option<Vec<u8>>,
+}
+
+/// Some successive rows of a table. It may be read on another thread than the one that got it.
+pub trait Chunk: Send {
+    /// Puts the next row in place of `row`'s content; `None` at the end. After an error reading goes on.
+    fn next_row(&mut self, row: &mut Row) -> Option<Result<(), BadRow>>;
+}
+
+/// What hands out the chunks of a table, in order.
+pub trait Source: Send {
+    /// The next chunk, `None` at the end. What cannot be read is an error row of a chunk.
+    fn next_chunk(&mut self) -> Option<Box<dyn Chunk>>;
+}
+
+/// A chunk of rows that are in memory.
+pub struct RowsInMemory(std::vec::IntoIter<Result<Row, BadRow>>);
+
+impl RowsInMemory {
+    /// A chunk of these rows.
+    pub fn new(rows: Vec<Result<Row, BadRow>>) -> RowsInMemory {
+        RowsInMemory(rows.into_iter())
+    }
+}
+
+impl Chunk for RowsInMemory {
+    fn next_row(&mut self, row: &mut Row) -> Option<Result<(), BadRow>> {
+        self.0.next().map(|read| read.map(|next| *row = next))
+    }
+}
+
+/// A table of text cells with its headers read.
+pub struct Table {
+    /// The file and, in an archive, the member, as findings name it.
+    pub shown: String,
+    /// The name that `file = ...` of a mapping means: without folders.
+    pub name: String,
+    /// The format that it was read as.
+    pub format: Format,
+    headers: Vec<String>,
+    positions: HashMap<String, usize>,
+    source: Box<dyn Source>,
+}
+
+impl Table {
+    /// A table; header names are trimmed.
+    ///
+    /// # Errors
+    /// There is no header, or two columns have one name.
+    pub fn new(
+        shown: String,
+        name: String,
+        format: Format,
+        headers: impl IntoIterator<Item = String>,
+        source: Box<dyn Source>,
+    ) -> Result<Table, ReadError> {
+        let headers: Vec<String> = headers.into_iter().map(|h| h.trim().to_owned()).collect();
+        let path = PathBuf::from(&shown);
+        if headers.is_empty() {
+            return Err(ReadError::NoHeader { path });
+        }
+        let mut positions = HashMap::new();
+        for (i, name) in headers.iter().enumerate() {
+            if positions.insert(name.clone(), i).is_some() {
+                return Err(ReadError::BadHeader { path, why: format!("two columns are called `{name}`") });
+            }
+        }
+        Ok(Table { shown, name, format, headers, positions, source })
+    }
+
+    /// The header's names, trimmed.
+    pub fn headers(&self) -> &[String] {
+        &self.headers
+    }
+
+    /// The position of a column.
+    ///
+    /// # Errors
+    /// The file has no such column.
+    pub fn position(&self, column: &str) -> Result<usize, ReadError> {
+        self.positions.get(column).copied().ok_or_else(|| ReadError::NoColumn {
+            path: PathBuf::from(&self.shown),
+            column: column.to_owned(),
+            columns: self.headers.iter().map(|h| format!("`{h}`")).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The next rows, `None` at the end.
+    pub fn next_chunk(&mut self) -> Option<Box<dyn Chunk>> {
+        self.source.next_chunk()
+    }
+}
+
+/// How many bytes of the files were read so far; shared with what reports progress.
+#[derive(Debug, Clone, Default)]
+pub struct BytesRead(Arc<AtomicU64>);
+
+impl BytesRead {
+    /// Bytes so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Some more were read.
+    pub fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The tables of a path, one after the other.
+pub type Tables = Box<dyn Iterator<Item = Result<Table, ReadError>> + Send>;
+
+/// Opens a file or folder. `shown` is how findings name it; `read` counts the bytes of the file that were read.
+///
+/// # Errors
+/// It cannot be opened, or is nothing that is understood; the message says what is.
+pub fn open(path: &Path, shown: &str, options: &ReadOptions, read: &BytesRead) -> Result<Tables, ReadError> {
+    let unreadable = |why| ReadError::Unreadable { path: path.to_owned(), why };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Err(unreadable(std::io::Error::other("it is a folder; name the files in it")));
+    }
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let counted = Counted { inner: file, read: read.clone() };
+    let table = csv::open(Box::new(counted), shown.to_owned(), name, options)?;
+    Ok(Box::new(std::iter::once(Ok(table))))
+}
+
+/// A reader that counts.
+struct Counted<R> {
+    inner: R,
+    read: BytesRead,
+}
+
+impl<R: std::io::Read> std::io::Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(out)?;
+        self.read.add(n as u64);
+        Ok(n)
+    }
+}
