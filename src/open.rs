@@ -9,7 +9,7 @@ use index::hub::{Hub, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::Common;
-use crate::output::Failure;
+use crate::output::{Failure, thousands};
 
 /// The data directory of a command: the one named, which must be there, or the platform's, which is made.
 pub fn data_dir(common: &Common) -> Result<PathBuf, Failure> {
@@ -98,6 +98,24 @@ impl Bar {
         }
         self.0.set_message(what);
         self.0.set_position(done);
+    }
+
+    /// Shows how much of the files is read, and how fast.
+    pub fn bytes(&self, done: u64, total: u64, rows: u64, elapsed: Duration) {
+        let per_second = rows as f64 / elapsed.as_secs_f64().max(1e-3);
+        if total > 0 && self.0.length() != Some(total) {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % ({eta} left)");
+            self.0.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.0.set_length(total);
+        }
+        self.0.set_message(format!("{} rows read, {}/s", thousands(rows), thousands(per_second as u64)));
+        self.0.set_position(done.min(total));
+    }
+
+    /// Says what is done now, where nothing can be counted.
+    pub fn say(&self, what: &'static str) {
+        self.0.set_style(ProgressStyle::default_spinner());
+        self.0.set_message(what);
     }
 
     /// Takes the bar off the terminal.

@@ -10,3 +10,4 @@ pub mod mapping;
 pub mod read;
 pub mod report;
 pub mod rows;
+pub mod sort;

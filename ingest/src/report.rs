@@ -1,11 +1,11 @@
 //! What was refused or flagged, and why: one finding a line.
 
-use std::io::Write;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 /// What became of the row or value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The row is not in the hub.
@@ -61,6 +61,9 @@ pub struct Finding {
     pub mend: String,
 }
 
+/// Findings of each code and severity that are kept in a [`Report`]; the file of findings has all.
+const EXAMPLES: u64 = 1_000;
+
 /// The whole report of a job. `rows_read == rows_accepted + rows_refused + rows_unchanged`, always.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
@@ -72,38 +75,29 @@ pub struct Report {
     pub rows_refused: u64,
     /// Rows that said nothing new (the same row again).
     pub rows_unchanged: u64,
-    /// The findings, in file and row order.
+    /// The first findings of each code, in file and row order.
     pub findings: Vec<Finding>,
+    #[serde(skip)]
+    counts: BTreeMap<(Code, Severity), u64>,
 }
 
 impl Report {
+    /// Counts a finding, and keeps it if it is among the first of its code.
+    pub fn add(&mut self, finding: Finding) {
+        let count = self.counts.entry((finding.code, finding.severity)).or_default();
+        *count += 1;
+        if *count <= EXAMPLES {
+            self.findings.push(finding);
+        }
+    }
+
     /// Number of findings of a severity.
-    pub fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|f| f.severity == severity).count()
+    pub fn count(&self, severity: Severity) -> u64 {
+        self.counts.iter().filter(|((_, s), _)| *s == severity).map(|(_, n)| n).sum()
     }
 
     /// Number of findings of each code, in code order.
-    pub fn by_code(&self) -> Vec<(Code, Severity, usize)> {
-        let mut counts: Vec<(Code, Severity, usize)> = Vec::new();
-        for finding in &self.findings {
-            match counts.iter_mut().find(|(code, severity, _)| (*code, *severity) == (finding.code, finding.severity)) {
-                Some((_, _, n)) => *n += 1,
-                None => counts.push((finding.code, finding.severity, 1)),
-            }
-        }
-        counts.sort_by_key(|(code, _, _)| *code);
-        counts
-    }
-
-    /// Writes the findings as JSON Lines.
-    ///
-    /// # Errors
-    /// The writer fails.
-    pub fn write_json_lines(&self, mut out: impl Write) -> std::io::Result<()> {
-        for finding in &self.findings {
-            serde_json::to_writer(&mut out, finding)?;
-            out.write_all(b"\n")?;
-        }
-        out.flush()
+    pub fn by_code(&self) -> impl Iterator<Item = (Code, Severity, u64)> {
+        self.counts.iter().map(|((code, severity), n)| (*code, *severity, *n))
     }
 }

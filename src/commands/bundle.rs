@@ -4,7 +4,7 @@ use std::path::Path;
 
 use datasets::bundled::{self, BundledDataset, Catalogue};
 use datasets::columns::RecordColumns;
-use datasets::table::{Table, encode};
+use datasets::table::{Effort, Table, encode};
 
 use crate::arguments::Common;
 use crate::open;
@@ -31,7 +31,7 @@ pub async fn run(common: &Common, out: &Path) -> Result<u8, Failure> {
         materials.dedup();
         let mut files = Vec::new();
         for (n, chunk) in records.chunks(datasets::table::ROWS_PER_FILE).enumerate() {
-            let bytes = encode(chunk)?;
+            let bytes = encode(chunk, Effort::Thorough)?;
             total += bytes.len();
             let file = format!("{name}-{n:02}.parquet");
             write_file(&out.join(&file), &bytes)?;

@@ -1,12 +1,11 @@
 //! `matgenome ingest`: files in, one commit out.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use datasets::bundled;
 use datasets::table::Table;
-use ingest::job;
+use ingest::job::{self, Input, JobError, Phase, Request, Watch};
 use ingest::mapping::Mapping;
 use ingest::report::{Report, Severity};
 
@@ -17,50 +16,93 @@ use crate::output::{Failure, print, thousands};
 /// Exit code: done, and some rows were refused.
 const REFUSED: u8 = 3;
 
+impl From<JobError> for Failure {
+    fn from(e: JobError) -> Failure {
+        let code = if matches!(e, JobError::Cancelled) { 130 } else { 1 };
+        Failure { code, ..Failure::new(e) }
+    }
+}
+
 /// Reads, checks and commits; prints what happened.
 pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
     let data_dir = open::data_dir(common)?;
     let mapping = Mapping::load(&arguments.mapping, arguments.dataset.as_deref()).map_err(Failure::usage)?;
     let start = Instant::now();
-    let bar = Bar::new();
-    let accepted = job::read_files(&arguments.files, &mapping, &mut |progress| {
-        bar.count(progress.rows, 0, "rows read");
-    });
-    bar.clear();
-    let accepted = accepted.map_err(Failure::new)?;
-    let report = &accepted.report;
-    if let Some(path) = &arguments.report {
-        let file = File::create(path).map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
-        report
-            .write_json_lines(BufWriter::new(file))
-            .map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
-    }
-    show(report)?;
-    let records = accepted.records.len();
-    if records == 0 {
-        print(format!("{}: nothing to put in; nothing was changed", mapping.dataset.name))?;
-    } else if arguments.dry_run {
-        print(format!("dry run: {} records would go into `{}`", thousands(records as u64), mapping.dataset.name))?;
-    } else {
-        let mut hub = Table::open_or_create(&data_dir).await?;
-        if !common.no_bundled && bundled::is_wanted(&hub).await? {
-            bundled::load(&mut hub).await?;
-        }
-        let key = arguments.idempotency_key.as_deref();
-        let done = job::commit(&mut hub, &mapping, accepted.records, key).await.map_err(Failure::new)?;
-        let change = done.change;
-        print(format!(
-            "{}: {} records new, {} updated, {} unchanged; {} version {} ({:.1} s)",
-            mapping.dataset.name,
-            thousands(change.inserted),
-            thousands(change.updated),
-            thousands(change.unchanged),
-            if done.committed { "committed as" } else { "nothing to commit, still" },
-            done.version,
+    let dataset = mapping.dataset.name.clone();
+    let request = Request {
+        files: arguments.files.iter().map(|path| Input::from(path.as_path())).collect(),
+        mapping,
+        key: arguments.idempotency_key.clone(),
+        report: arguments.report.clone(),
+    };
+    let watch = Watch::default();
+    let showing = tokio::spawn(show_progress(watch.clone()));
+    let stopping = tokio::spawn(stop_at_interrupt(watch.clone()));
+    let done = work(common, &data_dir, arguments.dry_run, request, watch).await;
+    showing.abort();
+    stopping.abort();
+    let (report, records, outcome) = done?;
+    show(&report)?;
+    match outcome {
+        _ if records == 0 => print(format!("{dataset}: nothing to put in; nothing was changed"))?,
+        None => print(format!("dry run: {} records would go into `{dataset}`", thousands(records as u64)))?,
+        Some(outcome) => print(format!(
+            "{dataset}: {} records new, {} updated, {} unchanged; {} version {} ({:.1} s)",
+            thousands(outcome.change.inserted),
+            thousands(outcome.change.updated),
+            thousands(outcome.change.unchanged),
+            if outcome.committed { "committed as" } else { "nothing to commit, still" },
+            outcome.version,
             start.elapsed().as_secs_f64()
-        ))?;
+        ))?,
     }
     Ok(if report.rows_refused > 0 { REFUSED } else { 0 })
+}
+
+type Worked = (Report, usize, Option<datasets::table::Outcome>);
+
+async fn work(
+    common: &Common,
+    data_dir: &Path,
+    dry_run: bool,
+    request: Request,
+    watch: Watch,
+) -> Result<Worked, Failure> {
+    if dry_run {
+        let scratch = std::env::temp_dir();
+        let reading = tokio::task::spawn_blocking(move || job::read(&request, &scratch, &watch));
+        let accepted = reading.await.map_err(Failure::new)??;
+        return Ok((accepted.report.clone(), accepted.len(), None));
+    }
+    let mut table = Table::open_or_create(data_dir).await?;
+    if !common.no_bundled && bundled::is_wanted(&table).await? {
+        bundled::load(&mut table).await?;
+    }
+    let done = job::run(&mut table, &request, &watch).await?;
+    Ok((done.report, done.records, done.outcome))
+}
+
+/// Ctrl-C ends the job with nothing half done.
+async fn stop_at_interrupt(watch: Watch) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        watch.cancel();
+    }
+}
+
+/// Shows how far the job is, on a terminal.
+async fn show_progress(watch: Watch) {
+    let bar = Bar::new();
+    loop {
+        let progress = watch.progress();
+        match progress.phase {
+            Phase::Waiting => {}
+            Phase::Reading => bar.bytes(progress.bytes_read, progress.bytes_total, progress.rows, progress.elapsed),
+            Phase::Merging => bar.say("sorting and joining records"),
+            Phase::Committing => bar.say("writing and committing"),
+            Phase::Done => break bar.clear(),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn show(report: &Report) -> Result<(), Failure> {
@@ -70,17 +112,14 @@ fn show(report: &Report) -> Result<(), Failure> {
         thousands(report.rows_accepted),
         thousands(report.rows_refused),
         thousands(report.rows_unchanged),
-        thousands(report.count(Severity::Flagged) as u64),
+        thousands(report.count(Severity::Flagged)),
     ))?;
-    if report.findings.is_empty() {
-        return Ok(());
-    }
     for (code, severity, count) in report.by_code() {
         let Some(first) = report.findings.iter().find(|f| (f.code, f.severity) == (code, severity)) else { continue };
         let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         print(format!(
             "{} {} {}, first at {}:{}: {}; {}",
-            thousands(count as u64),
+            thousands(count),
             word(serde_json::json!(severity)),
             word(serde_json::json!(code)),
             first.file,

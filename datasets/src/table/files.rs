@@ -115,12 +115,39 @@ fn checksum_in(path: &str) -> Option<u64> {
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
 }
 
+/// How hard data files are compressed: quickly while somebody waits, well where they are kept for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// For commits.
+    Quick,
+    /// For the bundle and for compaction.
+    Thorough,
+}
+
 /// Records → the bytes of one data file.
 ///
 /// # Errors
 /// Encoding failed.
-pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
-    let level = ZstdLevel::try_new(6)?;
+pub fn encode(records: &[Record], effort: Effort) -> Result<Bytes, TableError> {
+    let mut writer = writer(effort)?;
+    for chunk in records.chunks(8192) {
+        writer.write(&to_batch(chunk)?)?;
+    }
+    Ok(Bytes::from(writer.into_inner()?))
+}
+
+/// A batch of [`file_schema`] → the bytes of one data file.
+///
+/// # Errors
+/// Encoding failed.
+pub(super) fn encode_batch(batch: &RecordBatch) -> Result<Bytes, TableError> {
+    let mut writer = writer(Effort::Quick)?;
+    writer.write(batch)?;
+    Ok(Bytes::from(writer.into_inner()?))
+}
+
+fn writer(effort: Effort) -> Result<ArrowWriter<Vec<u8>>, TableError> {
+    let level = ZstdLevel::try_new(if effort == Effort::Quick { 1 } else { 9 })?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROWS_PER_FILE));
@@ -130,6 +157,7 @@ pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
         (Encoding::BYTE_STREAM_SPLIT, ["measurements.list.element.value", "measurements.list.element.given_value"]),
         (Encoding::DELTA_BYTE_ARRAY, ["id", "formula"]),
         (Encoding::DELTA_BYTE_ARRAY, ["formula_given", "name"]),
+        (Encoding::DELTA_BYTE_ARRAY, ["smiles", "structure"]),
     ] {
         for column in columns {
             let path = ColumnPath::from(column.split('.').map(String::from).collect::<Vec<_>>());
@@ -139,11 +167,7 @@ pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
     }
     // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
     let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?;
-    for chunk in records.chunks(8192) {
-        writer.write(&to_batch(chunk)?)?;
-    }
-    Ok(Bytes::from(writer.into_inner()?))
+    Ok(ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?)
 }
 
 fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {

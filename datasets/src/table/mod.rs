@@ -8,6 +8,7 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod sorted;
 mod write;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ use crate::columns::{DATASET, RecordColumns, table_schema};
 use crate::durable::{DurableLocal, create_dir_durably};
 use crate::record::{Record, dataset_of};
 
-pub use files::{DataFile, ROWS_PER_FILE, encode, read_parquet};
+pub use files::{DataFile, Effort, ROWS_PER_FILE, encode, read_parquet};
+pub use sorted::SortedRecords;
 pub use write::{Change, Outcome};
 
 /// Prefix of the table properties that hold the datasets' terms, one JSON document each.
@@ -197,6 +199,11 @@ impl Table {
     /// The folder of the table.
     pub fn location(&self) -> &Path {
         &self.location
+    }
+
+    /// The folder beside the table for files that live as long as a job.
+    pub fn scratch(&self) -> PathBuf {
+        self.location.with_file_name("scratch")
     }
 
     /// Moves on to the newest version; says whether there was one.

@@ -10,14 +10,14 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as StorePath;
 
-use super::files::{ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
+use super::files::{Effort, ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
 use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::{DATASET, RecordColumns};
 use crate::record::{Record, dataset_of};
 
 /// How often a commit that lost the race is planned again.
-const TRIES: usize = 50;
+pub(super) const TRIES: usize = 50;
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ impl Table {
             }
             let mut actions: Vec<Action> = Vec::new();
             for chunk in &plan.added {
-                let bytes = encode(chunk)?;
+                let bytes = encode(chunk, Effort::Quick)?;
                 let path = checked_path(&dataset.name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
                 actions.push(Action::Add(self.write_file(&dataset.name, path, bytes).await?));
             }
@@ -136,7 +136,7 @@ impl Table {
             }
             let mut actions: Vec<Action> = Vec::new();
             for chunk in &plan.added {
-                let bytes = encode(chunk)?;
+                let bytes = encode(chunk, Effort::Quick)?;
                 let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
                 actions.push(Action::Add(self.write_file(dataset, path, bytes).await?));
             }
@@ -209,7 +209,7 @@ impl Table {
         Ok(self.delta.snapshot()?.transaction_version(self.delta.log_store().as_ref(), app).await?)
     }
 
-    async fn already(&self, transaction: Option<&Transaction>) -> Result<Option<Outcome>, TableError> {
+    pub(super) async fn already(&self, transaction: Option<&Transaction>) -> Result<Option<Outcome>, TableError> {
         let Some(transaction) = transaction else { return Ok(None) };
         let seen = self.transaction_version(&transaction.app_id).await?;
         Ok(seen.map(|_| Outcome { version: self.version(), change: Change::default(), committed: false }))
@@ -257,7 +257,7 @@ impl Table {
         Ok(plan)
     }
 
-    async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {
+    pub(super) async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {
         let (rows, ids) = footer(&bytes)?;
         let size = bytes.len() as i64;
         let mut stats = serde_json::json!({ "numRecords": rows });
@@ -281,7 +281,7 @@ impl Table {
     }
 
     /// Commits against exactly the version that `self` shows. `None`: another writer was first.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         mut actions: Vec<Action>,
         removed: &[DataFile],
@@ -346,7 +346,7 @@ impl Table {
     }
 }
 
-fn read_records(bytes: Bytes) -> Result<Vec<Record>, TableError> {
+pub(super) fn read_records(bytes: Bytes) -> Result<Vec<Record>, TableError> {
     let mut records = Vec::new();
     for batch in read_parquet(bytes)? {
         let columns = RecordColumns::read(&batch)?;

@@ -9,7 +9,7 @@ use memchr::{memchr, memchr2, memchr3, memrchr};
 use super::{BadRow, Chunk, Encoding, Format, MAX_ROW_BYTES, ReadError, ReadOptions, Row, Source, Table};
 
 /// Bytes of a chunk: some ten thousand rows.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of an unreadable row that are kept for the file of refused rows.
 const RAW_BYTES: usize = 1 << 20;
 /// Separators that are tried where none is said.

@@ -1,0 +1,580 @@
+//! Which rows speak of one record? The rows of a job, sorted by record id, with bounded memory.
+//!
+//! Chunks of rows become sorted [`Run`]s. When they fill their memory, all runs are merged into one that lies on disk.
+//! In the end the ids are cut into ranges, and each range is merged by itself, on any thread: rows of one id are joined,
+//! or reported as duplicates.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array as _, AsArray as _, RecordBatch, UInt32Array, UInt64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt32Type, UInt64Type};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use datasets::columns::{BatchBuilder, Numbering, RecordColumns};
+use datasets::record::{Record, dataset_of};
+use datasets::table::{ROWS_PER_FILE, SortedRecords, TableError};
+use rayon::prelude::*;
+
+/// Bytes of runs in memory; more go to disk.
+const MEMORY_BYTES: usize = 384 << 20;
+/// Rows of a batch on disk.
+const SPILL_ROWS: usize = 8_192;
+/// Every so many rows of a run one id is kept, to cut the ids into equal ranges.
+const SAMPLE_EVERY: usize = 256;
+
+/// A row of the job: the number of its file, and its line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// Number of the table in the job.
+    pub table: u32,
+    /// Line from 1.
+    pub line: u64,
+}
+
+/// Why rows cannot be sorted.
+#[derive(Debug, thiserror::Error)]
+pub enum SortError {
+    /// The scratch folder.
+    #[error(
+        "cannot use the scratch folder {folder}: {why}; free some space there, and run the same command again: nothing was changed"
+    )]
+    Scratch {
+        /// The folder.
+        folder: PathBuf,
+        /// What the operating system says.
+        why: io::Error,
+    },
+    /// The columns.
+    #[error("rows cannot be sorted: {0}")]
+    Columns(#[from] ArrowError),
+}
+
+/// Sorted rows in memory.
+struct Run {
+    columns: RecordColumns,
+    origins: Vec<Origin>,
+    bytes: usize,
+}
+
+impl Run {
+    fn first_at(&self, id: Option<&str>) -> usize {
+        let Some(id) = id else { return 0 };
+        let (mut low, mut high) = (0, self.columns.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.columns.id.value(middle) < id { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+}
+
+/// A sorted batch on disk.
+struct Spilled {
+    file: Arc<ScratchFile>,
+    at: u64,
+    length: usize,
+    min: String,
+    max: String,
+}
+
+/// The rows of a job on their way to be sorted.
+pub struct Sorter {
+    scratch: PathBuf,
+    runs: Vec<Run>,
+    bytes: usize,
+    spilled: Vec<Spilled>,
+    samples: Vec<String>,
+    rows: usize,
+    memory: usize,
+}
+
+/// What became of rows with one id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duplicate {
+    /// The row is the same as an earlier one.
+    Same(Origin, String),
+    /// The row says something else than an earlier one, and is left out.
+    Other(Origin, String),
+}
+
+/// The records of a job in id order, each id once.
+pub struct Sorted {
+    /// Pieces of at most [`ROWS_PER_FILE`] records.
+    pub pieces: Pieces,
+    /// Rows that were passed over or left out, in no order.
+    pub duplicates: Vec<Duplicate>,
+}
+
+impl Sorter {
+    /// Runs that do not fit in memory go into the folder `scratch`.
+    pub fn new(scratch: &Path) -> Sorter {
+        Sorter {
+            scratch: scratch.to_owned(),
+            runs: Vec::new(),
+            bytes: 0,
+            spilled: Vec::new(),
+            samples: Vec::new(),
+            rows: 0,
+            memory: MEMORY_BYTES,
+        }
+    }
+
+    /// The same with another bound on memory, for tests.
+    pub fn with_memory(scratch: &Path, bytes: usize) -> Sorter {
+        Sorter { memory: bytes, ..Sorter::new(scratch) }
+    }
+
+    /// Adds a run made by [`sort_run`].
+    ///
+    /// # Errors
+    /// The scratch folder is full.
+    pub fn add(&mut self, run: SortedRun) -> Result<(), SortError> {
+        let SortedRun(run) = run;
+        if run.columns.is_empty() {
+            return Ok(());
+        }
+        self.rows += run.columns.len();
+        self.samples
+            .extend((0..run.columns.len()).step_by(SAMPLE_EVERY).map(|row| run.columns.id.value(row).to_owned()));
+        self.bytes += run.bytes;
+        self.runs.push(run);
+        if self.bytes > self.memory { self.spill() } else { Ok(()) }
+    }
+
+    /// Merges the runs in memory into one on disk.
+    fn spill(&mut self) -> Result<(), SortError> {
+        let folder = self.scratch.clone();
+        let failed = |why| SortError::Scratch { folder: folder.clone(), why };
+        let file = Arc::new(ScratchFile::new(&folder).map_err(failed)?);
+        let runs = std::mem::take(&mut self.runs);
+        let rows = runs.iter().map(|r| r.columns.len()).sum::<usize>();
+        let cuts = cuts(self.samples.clone(), rows.div_ceil(SPILL_ROWS * 16).max(1));
+        self.bytes = 0;
+        let (mut at, mut batches) = (0u64, Vec::new());
+        for range in ranges(&cuts).collect::<Vec<_>>().chunks(rayon::current_num_threads()) {
+            let made = range
+                .par_iter()
+                .map(|&(from, to)| {
+                    let runs: Vec<&Run> = runs.iter().collect();
+                    let places = places(&runs, from, to);
+                    places.chunks(SPILL_ROWS).map(|rows| spilled_batch(&runs, rows)).collect::<Result<Vec<_>, _>>()
+                })
+                .collect::<Result<Vec<_>, ArrowError>>()?;
+            for (bytes, min, max) in made.into_iter().flatten() {
+                file.write(at, &bytes).map_err(failed)?;
+                batches.push((at, bytes.len(), min, max));
+                at += bytes.len() as u64;
+            }
+        }
+        let batches = batches.into_iter();
+        self.spilled.extend(batches.map(|(at, length, min, max)| Spilled {
+            file: Arc::clone(&file),
+            at,
+            length,
+            min,
+            max,
+        }));
+        Ok(())
+    }
+
+    /// Joins the rows of each id (`join`), or finds the duplicates. `step` is told of each range done and all, and says
+    /// whether to go on.
+    ///
+    /// # Errors
+    /// The scratch folder is full or cannot be read.
+    pub fn finish(self, join: bool, step: &(dyn Fn(usize, usize) -> bool + Sync)) -> Result<Option<Sorted>, SortError> {
+        let on_disk = !self.spilled.is_empty();
+        let mut sorted = Sorted { pieces: Pieces::new(&self.scratch, on_disk), duplicates: Vec::new() };
+        if self.rows == 0 {
+            return Ok(Some(sorted));
+        }
+        // how many rows make a record? The first range tells
+        let first = cuts(self.samples.clone(), self.rows.div_ceil(ROWS_PER_FILE));
+        let first_cut = first.first().map(String::as_str);
+        let (batch, duplicates) = self.merge(None, first_cut, join)?;
+        let records: usize = batch.iter().map(RecordBatch::num_rows).sum();
+        let rows_in_first = self.rows.div_ceil(first.len() + 1);
+        sorted.duplicates.extend(duplicates);
+        let Some(first_cut) = first_cut else {
+            sorted.pieces.extend(batch)?;
+            return Ok(Some(sorted));
+        };
+        let rest: Vec<String> = self.samples.iter().filter(|id| id.as_str() > first_cut).cloned().collect();
+        let per_record = (rows_in_first as f64 / records.max(1) as f64).max(1.0);
+        let rows_per_piece = (ROWS_PER_FILE as f64 * 0.95 * per_record) as usize;
+        let mut bounds = vec![first_cut.to_owned()];
+        bounds.extend(cuts(rest, (self.rows - rows_in_first.min(self.rows)).div_ceil(rows_per_piece).max(1)));
+        sorted.pieces.extend(batch)?;
+        let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).skip(1).collect();
+        let threads = rayon::current_num_threads();
+        for (wave, range) in ranges.chunks(threads).enumerate() {
+            if !step(wave * threads, ranges.len()) {
+                return Ok(None);
+            }
+            let made = range.par_iter().map(|&(from, to)| self.merge(from, to, join)).collect::<Result<Vec<_>, _>>()?;
+            for (batches, duplicates) in made {
+                sorted.pieces.extend(batches)?;
+                sorted.duplicates.extend(duplicates);
+            }
+        }
+        Ok(Some(sorted))
+    }
+
+    /// The records with ids from `from` to before `to`.
+    fn merge(
+        &self,
+        from: Option<&str>,
+        to: Option<&str>,
+        join: bool,
+    ) -> Result<(Vec<RecordBatch>, Vec<Duplicate>), SortError> {
+        let loaded = self
+            .spilled
+            .iter()
+            .filter(|s| from.is_none_or(|from| s.max.as_str() >= from) && to.is_none_or(|to| s.min.as_str() < to))
+            .map(|spilled| self.load(spilled))
+            .collect::<Result<Vec<Run>, SortError>>()?;
+        let runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
+        let sources: Vec<&RecordColumns> = runs.iter().map(|run| &run.columns).collect();
+        let places = places(&runs, from, to);
+        let (mut batches, mut duplicates) = (Vec::new(), Vec::new());
+        let mut builder = BatchBuilder::default();
+        let mut numberings = vec![Numbering::default(); runs.len()];
+        let mut group: Vec<(usize, usize)> = Vec::new();
+        let id_of = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
+        for rows in places.chunk_by(|a, b| a.prefix == b.prefix && id_of(a) == id_of(b)) {
+            group.clear();
+            for place in rows {
+                let part = (place.run as usize, place.row as usize);
+                if group.is_empty() {
+                    group.push(part);
+                    continue;
+                }
+                let origin = runs[part.0].origins[part.1];
+                if join && same_material(&sources, &group, part) {
+                    group.push(part);
+                } else if sources[group[0].0].record(group[0].1) == sources[part.0].record(part.1) {
+                    duplicates.push(Duplicate::Same(origin, id_of(place).to_owned()));
+                } else {
+                    duplicates.push(Duplicate::Other(origin, id_of(place).to_owned()));
+                }
+            }
+            builder.push_joined(&sources, &mut numberings, &group)?;
+            if builder.len() == ROWS_PER_FILE {
+                batches.push(std::mem::take(&mut builder).finish()?);
+                numberings = vec![Numbering::default(); runs.len()];
+            }
+        }
+        if !builder.is_empty() {
+            batches.push(builder.finish()?);
+        }
+        Ok((batches, duplicates))
+    }
+
+    fn load(&self, spilled: &Spilled) -> Result<Run, SortError> {
+        let batch = spilled.file.read(spilled.at, spilled.length).map_err(|e| e.into_sort_error(&self.scratch))?;
+        let columns = RecordColumns::read(&batch)?;
+        let wrong = || ArrowError::SchemaError("a spilled batch lacks its origins".into());
+        let tables =
+            batch.column_by_name("table").and_then(|c| c.as_primitive_opt::<UInt32Type>()).ok_or_else(wrong)?;
+        let lines = batch.column_by_name("line").and_then(|c| c.as_primitive_opt::<UInt64Type>()).ok_or_else(wrong)?;
+        let origins =
+            tables.values().iter().zip(lines.values()).map(|(&table, &line)| Origin { table, line }).collect();
+        Ok(Run { columns, origins, bytes: 0 })
+    }
+}
+
+/// Records and the rows that they come from, sorted by id.
+pub struct SortedRun(Run);
+
+/// Sorts the records of a chunk.
+///
+/// # Errors
+/// A record cannot be written as columns.
+pub fn sort_run(mut rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError> {
+    rows.sort_by(|a, b| a.0.id.cmp(&b.0.id).then(a.1.cmp(&b.1)));
+    let mut builder = BatchBuilder::default();
+    for (record, _) in &rows {
+        builder.push(record)?;
+    }
+    let batch = builder.finish()?;
+    let bytes = batch.get_array_memory_size() + rows.len() * size_of::<Origin>();
+    let columns = RecordColumns::read(&batch)?;
+    Ok(SortedRun(Run { columns, origins: rows.into_iter().map(|(_, origin)| origin).collect(), bytes }))
+}
+
+/// Where a row is among runs, with the first bytes of its id, which decide most comparisons.
+struct Place {
+    prefix: u64,
+    run: u32,
+    row: u32,
+}
+
+/// The rows of runs with ids from `from` to before `to`, in the order of id and origin.
+fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
+    // all ids of one dataset begin alike
+    let shared = runs.iter().filter(|r| !r.columns.is_empty()).fold(None, |shared: Option<&str>, run| {
+        let (first, last) = (run.columns.id.value(0), run.columns.id.value(run.columns.len() - 1));
+        let common = common_prefix(first, last);
+        Some(shared.map_or(common, |shared| common_prefix(shared, common)))
+    });
+    let skip = shared.map_or(0, str::len);
+    let mut places = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        let end = to.map_or(run.columns.len(), |to| run.first_at(Some(to)));
+        places.extend((run.first_at(from)..end).map(|row| Place {
+            prefix: prefix(&run.columns.id.value(row).as_bytes()[skip..]),
+            run: number as u32,
+            row: row as u32,
+        }));
+    }
+    let id = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
+    let origin = |place: &Place| runs[place.run as usize].origins[place.row as usize];
+    places.sort_unstable_by(|a, b| {
+        a.prefix.cmp(&b.prefix).then_with(|| id(a).cmp(id(b))).then_with(|| origin(a).cmp(&origin(b)))
+    });
+    places
+}
+
+fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
+    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let end = (0..=same).rev().find(|&end| a.is_char_boundary(end)).unwrap_or_default();
+    &a[..end]
+}
+
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let n = bytes.len().min(8);
+    first[..n].copy_from_slice(&bytes[..n]);
+    u64::from_be_bytes(first)
+}
+
+/// Rows that name different materials are no parts of one record.
+fn same_material(sources: &[&RecordColumns], group: &[(usize, usize)], part: (usize, usize)) -> bool {
+    let formula = |(run, row): (usize, usize)| {
+        let column = &sources[run].formula;
+        column.is_valid(row).then(|| column.value(row))
+    };
+    let known = group.iter().find_map(|&part| formula(part));
+    let new = formula(part);
+    known.is_none() || new.is_none() || known == new
+}
+
+/// Ids that cut the sampled ones into `parts` equal ranges.
+fn cuts(mut samples: Vec<String>, parts: usize) -> Vec<String> {
+    samples.sort_unstable();
+    let mut cuts: Vec<String> = (1..parts).filter_map(|n| samples.get(n * samples.len() / parts).cloned()).collect();
+    cuts.dedup();
+    cuts
+}
+
+/// The ranges between cuts, from nothing to nothing.
+fn ranges(cuts: &[String]) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
+    let ends = cuts.iter().map(|cut| Some(cut.as_str()));
+    std::iter::once(None).chain(ends.clone()).zip(ends.chain(std::iter::once(None)))
+}
+
+fn spilled_batch(runs: &[&Run], rows: &[Place]) -> Result<(Vec<u8>, String, String), ArrowError> {
+    let sources: Vec<&RecordColumns> = runs.iter().map(|run| &run.columns).collect();
+    let mut numberings = vec![Numbering::default(); runs.len()];
+    let mut builder = BatchBuilder::default();
+    for place in rows {
+        builder.push_joined(&sources, &mut numberings, &[(place.run as usize, place.row as usize)])?;
+    }
+    let batch = builder.finish()?;
+    let origins = || rows.iter().map(|place| runs[place.run as usize].origins[place.row as usize]);
+    let ids = RecordColumns::ids(&batch)?;
+    let (min, max) = (ids.value(0).to_owned(), ids.value(ids.len() - 1).to_owned());
+    let mut fields: Vec<FieldRef> = batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("table", DataType::UInt32, false)));
+    fields.push(Arc::new(Field::new("line", DataType::UInt64, false)));
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(UInt32Array::from_iter_values(origins().map(|o| o.table))));
+    columns.push(Arc::new(UInt64Array::from_iter_values(origins().map(|o| o.line))));
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+    Ok((ipc(&batch)?, min, max))
+}
+
+fn ipc(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+    writer.write(batch)?;
+    writer.into_inner()
+}
+
+/// A file without a name in the scratch folder: it is gone with the process, however that ends.
+struct ScratchFile(Mutex<File>);
+
+enum ScratchError {
+    Io(io::Error),
+    Arrow(ArrowError),
+}
+
+impl From<io::Error> for ScratchError {
+    fn from(e: io::Error) -> Self {
+        ScratchError::Io(e)
+    }
+}
+
+impl From<ArrowError> for ScratchError {
+    fn from(e: ArrowError) -> Self {
+        ScratchError::Arrow(e)
+    }
+}
+
+impl ScratchError {
+    fn into_sort_error(self, folder: &Path) -> SortError {
+        match self {
+            ScratchError::Io(why) => SortError::Scratch { folder: folder.to_owned(), why },
+            ScratchError::Arrow(e) => e.into(),
+        }
+    }
+}
+
+impl ScratchFile {
+    fn new(folder: &Path) -> io::Result<ScratchFile> {
+        std::fs::create_dir_all(folder)?;
+        Ok(ScratchFile(Mutex::new(tempfile::tempfile_in(folder)?)))
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(bytes)
+    }
+
+    fn read(&self, at: u64, length: usize) -> Result<RecordBatch, ScratchError> {
+        let mut bytes = vec![0; length];
+        {
+            let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut bytes)?;
+        }
+        let mut reader = StreamReader::try_new(bytes.as_slice(), None)?;
+        let batch = reader.next().ok_or_else(|| ArrowError::IpcError("a batch on disk is empty".into()))?;
+        Ok(batch?)
+    }
+}
+
+/// Sorted batches, each id once, in memory or on disk.
+pub struct Pieces {
+    scratch: PathBuf,
+    on_disk: Option<(Arc<ScratchFile>, u64)>,
+    pieces: Vec<Piece>,
+    wants_disk: bool,
+}
+
+struct Piece {
+    min: String,
+    max: String,
+    rows: usize,
+    place: PiecePlace,
+}
+
+enum PiecePlace {
+    Memory(RecordBatch),
+    Disk(Arc<ScratchFile>, u64, usize),
+}
+
+impl Pieces {
+    fn new(scratch: &Path, wants_disk: bool) -> Pieces {
+        Pieces { scratch: scratch.to_owned(), on_disk: None, pieces: Vec::new(), wants_disk }
+    }
+
+    fn extend(&mut self, batches: Vec<RecordBatch>) -> Result<(), SortError> {
+        for batch in batches {
+            let ids = RecordColumns::ids(&batch)?;
+            let (min, max) = (ids.value(0).to_owned(), ids.value(ids.len() - 1).to_owned());
+            let rows = batch.num_rows();
+            let place = if self.wants_disk {
+                let failed = |why| SortError::Scratch { folder: self.scratch.clone(), why };
+                let (file, at) = match self.on_disk.take() {
+                    Some(open) => open,
+                    None => (Arc::new(ScratchFile::new(&self.scratch).map_err(failed)?), 0),
+                };
+                let bytes = ipc(&batch)?;
+                file.write(at, &bytes).map_err(failed)?;
+                self.on_disk = Some((Arc::clone(&file), at + bytes.len() as u64));
+                PiecePlace::Disk(file, at, bytes.len())
+            } else {
+                PiecePlace::Memory(batch)
+            };
+            self.pieces.push(Piece { min, max, rows, place });
+        }
+        Ok(())
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.rows).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The pieces of each dataset, which follow one another in id order.
+    ///
+    /// # Errors
+    /// A piece cannot be read back, or cut.
+    pub fn by_dataset(self) -> Result<Vec<(String, Pieces)>, SortError> {
+        let mut sets: Vec<(String, Pieces)> = Vec::new();
+        let (scratch, wants_disk) = (self.scratch.clone(), self.wants_disk);
+        let mut add = |dataset: &str, piece: Result<Piece, RecordBatch>| -> Result<(), SortError> {
+            if sets.last().is_none_or(|(last, _)| last != dataset) {
+                sets.push((dataset.to_owned(), Pieces::new(&scratch, wants_disk)));
+            }
+            let Some((_, pieces)) = sets.last_mut() else { return Ok(()) };
+            match piece {
+                Ok(whole) => pieces.pieces.push(whole),
+                Err(cut) => pieces.extend(vec![cut])?,
+            }
+            Ok(())
+        };
+        for piece in self.pieces {
+            let (first, last) = (dataset_of(&piece.min).to_owned(), dataset_of(&piece.max).to_owned());
+            if first == last {
+                add(&first, Ok(piece))?;
+                continue;
+            }
+            let batch = piece.read().map_err(|e| e.into_sort_error(&scratch))?;
+            let ids = RecordColumns::ids(&batch)?;
+            let mut from = 0;
+            while from < ids.len() {
+                let dataset = dataset_of(ids.value(from)).to_owned();
+                let same = (from..ids.len()).take_while(|&row| dataset_of(ids.value(row)) == dataset).count();
+                add(&dataset, Err(batch.slice(from, same)))?;
+                from += same;
+            }
+        }
+        Ok(sets)
+    }
+}
+
+impl Piece {
+    fn read(&self) -> Result<RecordBatch, ScratchError> {
+        match &self.place {
+            PiecePlace::Memory(batch) => Ok(batch.clone()),
+            PiecePlace::Disk(file, at, length) => file.read(*at, *length),
+        }
+    }
+}
+
+impl SortedRecords for Pieces {
+    fn ranges(&self) -> Vec<(String, String)> {
+        self.pieces.iter().map(|piece| (piece.min.clone(), piece.max.clone())).collect()
+    }
+
+    fn read(&self, piece: usize) -> Result<RecordBatch, TableError> {
+        let Some(piece) = self.pieces.get(piece) else {
+            return Err(ArrowError::InvalidArgumentError(format!("there is no piece {piece}")).into());
+        };
+        piece.read().map_err(|e| match e {
+            ScratchError::Io(why) => TableError::Folder { path: self.scratch.clone(), why },
+            ScratchError::Arrow(e) => e.into(),
+        })
+    }
+}
