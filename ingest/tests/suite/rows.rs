@@ -139,7 +139,7 @@ fn ids_come_from_columns_from_the_formula_or_from_the_content() {
     }
     // the place of the row and what else is in the file do not matter
     let done = read(&mapping(GAP), "formula,gap\nSi,1.1\nGaAs,1.42\n");
-    assert_eq!(done.records[1].id, hashed);
+    assert!(done.records.iter().any(|record| record.id == hashed));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn files_are_joined_by_id() {
     let both = vec![("band_gap".to_owned(), 1.42), ("density".to_owned(), 5.32)];
     assert_eq!(shown[0], ("lab/AsGa".to_owned(), both));
     assert_eq!(done.records[0].formula_given.as_deref(), Some("GaAs"), "as the first row wrote it");
-    assert_eq!(shown.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["lab/AsGa", "lab/Si", "lab/Ge"]);
+    assert_eq!(shown.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["lab/AsGa", "lab/Ge", "lab/Si"]);
 
     // the order of the files changes the order of values, not their number
     let turned = try_read(&map, &[files[1], files[0]]).unwrap();

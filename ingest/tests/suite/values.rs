@@ -225,8 +225,11 @@ when = { column = "test", in = ["C"] }
     );
     let text = "formula,x,test\nSi,1,T\nSi,2,C\nSi,3,\nSi,4, T \nSi,5,t\n";
     let done = read(&map, text);
-    let found: Vec<&str> = done.records.iter().map(|r| &*r.measurements[0].property).collect();
-    assert_eq!(found, ["tensile_strength", "compressive_strength", "tensile_strength", "tensile_strength"]);
+    let value = |r: &Record| (r.measurements[0].value as i32, r.measurements[0].property.to_string());
+    let mut found: Vec<(i32, String)> = done.records.iter().map(value).collect();
+    found.sort();
+    let (tension, compression) = ("tensile_strength".to_owned(), "compressive_strength".to_owned());
+    assert_eq!(found, [(1, tension.clone()), (2, compression), (3, tension.clone()), (4, tension)]);
     assert_eq!((codes(&done), finding(&done).row), (vec![Code::NoValue], 6));
 }
 
