@@ -7,11 +7,11 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use deltalake::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStoreExt as _;
@@ -120,6 +120,18 @@ fn checksum_in(path: &str) -> Option<u64> {
 /// # Errors
 /// Encoding failed.
 pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
+    // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
+    let options =
+        ArrowWriterOptions::new().with_properties(writer_properties()?.build()).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?;
+    for chunk in records.chunks(8192) {
+        writer.write(&to_batch(chunk)?)?;
+    }
+    Ok(Bytes::from(writer.into_inner()?))
+}
+
+/// How the columns of records are encoded and compressed.
+pub(crate) fn writer_properties() -> Result<WriterPropertiesBuilder, TableError> {
     let level = ZstdLevel::try_new(6)?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -137,13 +149,7 @@ pub fn encode(records: &[Record]) -> Result<Bytes, TableError> {
                 properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
         }
     }
-    // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
-    let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?;
-    for chunk in records.chunks(8192) {
-        writer.write(&to_batch(chunk)?)?;
-    }
-    Ok(Bytes::from(writer.into_inner()?))
+    Ok(properties)
 }
 
 fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
@@ -163,6 +169,11 @@ fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableE
 pub fn read_parquet(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
     let batches = reader(bytes)?.with_batch_size(ROWS_PER_BATCH).build()?;
     Ok(batches.collect::<Result<_, ArrowError>>()?)
+}
+
+/// The bytes of a data file → its batches, decoded one after the other.
+pub(super) fn read_in_batches(bytes: Bytes, rows: usize) -> Result<ParquetRecordBatchReader, TableError> {
+    Ok(reader(bytes)?.with_batch_size(rows).build()?)
 }
 
 /// Only the ids of a data file.

@@ -8,6 +8,7 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod ordered;
 mod write;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,10 @@ use crate::durable::{DurableLocal, create_dir_durably};
 use crate::record::{Record, dataset_of};
 
 pub use files::{DataFile, ROWS_PER_FILE, encode, read_parquet};
+pub use ordered::Ordered;
 pub use write::{Change, Outcome};
+
+pub(crate) use files::writer_properties;
 
 /// Prefix of the table properties that hold the datasets' terms, one JSON document each.
 const DATASET_KEY: &str = "matgenome.dataset.";

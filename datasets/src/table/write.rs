@@ -66,15 +66,33 @@ impl Table {
         records: Vec<Record>,
         key: Option<&str>,
     ) -> Result<Outcome, TableError> {
-        if let Some(problem) = dataset.problem() {
-            return Err(TableError::Dataset(problem));
-        }
-        let mut incoming: BTreeMap<String, Record> = BTreeMap::new();
-        for record in records {
-            if record.dataset() != dataset.name {
-                return Err(TableError::Foreign { id: record.id, dataset: dataset.name.clone() });
+        self.upsert_many(vec![(dataset.clone(), records)], key).await
+    }
+
+    /// As [`Table::upsert`], for several datasets in one atomic commit: either all of it is there, or nothing.
+    ///
+    /// # Errors
+    /// As [`Table::upsert`], and a dataset that is named twice; then nothing was changed.
+    pub async fn upsert_many(
+        &mut self,
+        batches: Vec<(DatasetInfo, Vec<Record>)>,
+        key: Option<&str>,
+    ) -> Result<Outcome, TableError> {
+        let mut incoming: BTreeMap<String, (DatasetInfo, BTreeMap<String, Record>)> = BTreeMap::new();
+        for (dataset, records) in batches {
+            if let Some(problem) = dataset.problem() {
+                return Err(TableError::Dataset(problem));
             }
-            incoming.insert(record.id.clone(), record);
+            let mut by_id = BTreeMap::new();
+            for record in records {
+                if record.dataset() != dataset.name {
+                    return Err(TableError::Foreign { id: record.id, dataset: dataset.name });
+                }
+                by_id.insert(record.id.clone(), record);
+            }
+            if let Some((twice, _)) = incoming.insert(dataset.name.clone(), (dataset, by_id)) {
+                return Err(TableError::Dataset(format!("dataset `{}` is there twice in one commit", twice.name)));
+            }
         }
         let transaction = key.map(|key| Transaction::new(format!("matgenome:upsert:{key}"), 1));
         for _ in 0..TRIES {
@@ -82,30 +100,36 @@ impl Table {
             if let Some(done) = self.already(transaction.as_ref()).await? {
                 return Ok(done);
             }
-            let plan = self.plan_upsert(&dataset.name, &incoming).await?;
             let known = self.datasets()?;
-            let mut terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
-            terms.visibility = terms.visibility.or(Some(Visibility::Public));
-            let new_terms = (known.get(&dataset.name) != Some(&terms)).then_some(terms);
-            if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() {
-                return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
-            }
+            let mut info = CommitInfo { operation: "upsert".into(), ..Default::default() };
+            let (mut change, mut new_terms, mut removed) = (Change::default(), Vec::new(), Vec::new());
             let mut actions: Vec<Action> = Vec::new();
-            for chunk in &plan.added {
-                let bytes = encode(chunk)?;
-                let path = checked_path(&dataset.name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-                actions.push(Action::Add(self.write_file(&dataset.name, path, bytes).await?));
+            for (name, (dataset, records)) in &incoming {
+                let plan = self.plan_upsert(name, records).await?;
+                let mut terms = known.get(name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+                terms.visibility = terms.visibility.or(Some(Visibility::Public));
+                let is_changed = known.get(name) != Some(&terms);
+                if is_changed || !plan.added.is_empty() || !plan.removed.is_empty() {
+                    info.datasets.push(name.clone());
+                }
+                new_terms.extend(is_changed.then_some(terms));
+                for chunk in &plan.added {
+                    let bytes = encode(chunk)?;
+                    let path = checked_path(name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
+                    actions.push(Action::Add(self.write_file(name, path, bytes).await?));
+                }
+                removed.extend(plan.removed);
+                change.inserted += plan.change.inserted;
+                change.updated += plan.change.updated;
+                change.unchanged += plan.change.unchanged;
             }
-            let info = CommitInfo {
-                operation: "upsert".into(),
-                datasets: vec![dataset.name.clone()],
-                inserted: plan.change.inserted,
-                updated: plan.change.updated,
-                deleted: 0,
-            };
-            let done = self.commit(actions, &plan.removed, new_terms.as_slice(), &info, transaction.as_slice()).await?;
+            if info.datasets.is_empty() {
+                return Ok(Outcome { version: self.version(), change, committed: false });
+            }
+            (info.inserted, info.updated) = (change.inserted, change.updated);
+            let done = self.commit(actions, &removed, &new_terms, &info, transaction.as_slice()).await?;
             if let Some(version) = done {
-                return Ok(Outcome { version, change: plan.change, committed: true });
+                return Ok(Outcome { version, change, committed: true });
             }
         }
         Err(TableError::Contended(TRIES))
