@@ -26,8 +26,7 @@ pub async fn run(common: &Common, asked: &arguments::Export) -> Result<u8, Failu
         None => None,
         Some(text) => {
             let scope = snapshot.visible(Viewer::Owner);
-            let mask =
-                filter::matching(&snapshot, &scope, text).map_err(|e| Failure::usage(format!("filter: {e}")))?;
+            let mask = filter::matching(&snapshot, &scope, text).map_err(|e| Failure::usage(format!("filter: {e}")))?;
             let snapshot = snapshot.clone();
             Some(Box::new(move |record| {
                 snapshot.materials.row(&record.material_id()).is_some_and(|row| mask.get(row as usize))

@@ -54,7 +54,10 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
             return Err(format!("there is no property `{}`; the closest are {closest}", m.property));
         }
         if !matches!(m.evidence, Evidence::Measured | Evidence::Computed | Evidence::Derived) {
-            return Err(format!("`{}` is no evidence that a record can have: say measured, computed or derived", m.evidence));
+            return Err(format!(
+                "`{}` is no evidence that a record can have: say measured, computed or derived",
+                m.evidence
+            ));
         }
         if m.uncertainty.is_some_and(|sd| sd < 0.0) {
             return Err(format!("the uncertainty of `{}` is negative", m.property));
@@ -65,6 +68,7 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
 
 /// A key of the dictionary, or `<dataset>:<key>`, a property of that dataset.
 fn is_property(key: &str) -> bool {
-    let of_dataset = || key.split_once(':').is_some_and(|(dataset, key)| is_dataset_name(dataset) && is_dataset_name(key));
+    let of_dataset =
+        || key.split_once(':').is_some_and(|(dataset, key)| is_dataset_name(dataset) && is_dataset_name(key));
     dictionary().get(key).is_some() || of_dataset()
 }

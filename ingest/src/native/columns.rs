@@ -90,9 +90,11 @@ impl Source for Rows {
             if let Some(made) = self.decoded.next() {
                 self.row += 1;
                 let line = self.row;
-                return Some(Ok(made
-                    .map(|record| (line, record))
-                    .map_err(|(why, record)| BadRecord { line, why, raw: check::raw(&record) })));
+                return Some(Ok(made.map(|record| (line, record)).map_err(|(why, record)| BadRecord {
+                    line,
+                    why,
+                    raw: check::raw(&record),
+                })));
             }
             match self.decode()? {
                 Ok(decoded) => self.decoded = decoded.into_iter(),

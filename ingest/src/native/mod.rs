@@ -69,7 +69,9 @@ pub enum NativeError {
         why: String,
     },
     /// A later version wrote it.
-    #[error("{file} was exported in format {format}, and this program reads up to {FORMAT_VERSION}: take a newer matgenome")]
+    #[error(
+        "{file} was exported in format {format}, and this program reads up to {FORMAT_VERSION}: take a newer matgenome"
+    )]
     Newer {
         /// The file.
         file: PathBuf,
@@ -242,7 +244,9 @@ impl NativeReader {
         };
         let old = old.get_or_insert_with(|| dataset.to_owned());
         if old != dataset {
-            return Err(format!("it belongs to `{dataset}` and not, as others of the file, to `{old}`, which `{new}` stands for"));
+            return Err(format!(
+                "it belongs to `{dataset}` and not, as others of the file, to `{old}`, which `{new}` stands for"
+            ));
         }
         let prefix = format!("{old}:");
         for m in &mut record.measurements {

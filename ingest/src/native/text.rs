@@ -100,9 +100,11 @@ impl Source for Records {
                 },
                 Line::Whole => serde_json::from_slice::<Record>(text).map_err(|e| unreadable(&e)),
             };
-            return Some(Ok(made
-                .map(|record| (line, record))
-                .map_err(|why| BadRecord { line, why, raw: check::cut(text) })));
+            return Some(Ok(made.map(|record| (line, record)).map_err(|why| BadRecord {
+                line,
+                why,
+                raw: check::cut(text),
+            })));
         }
     }
 }
