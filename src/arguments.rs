@@ -85,6 +85,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write records to a file that others read, and that `ingest` takes back
+    Export(Export),
     /// Say what machine this is, which devices there are, which one is taken, and why
     Doctor,
     /// Pack the datasets of a data directory as the bundle that comes with the program
@@ -117,6 +119,48 @@ pub struct Ingest {
     /// A word of your own for this job: a second job of the same word changes nothing
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub struct Export {
+    /// Dataset to export
+    #[arg(group = "what")]
+    pub dataset: Option<String>,
+    /// Only records of materials that match, of all datasets or of the one named
+    #[arg(long, value_name = "FILTER", group = "what")]
+    pub filter: Option<String>,
+    /// Format of the file
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// File to write; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Format of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One row a record, with the terms of the datasets
+    Parquet,
+    /// One row a value, without the terms
+    Csv,
+    /// One record a line, with the terms of the datasets
+    Jsonl,
+    /// OPTIMADE entries, with the terms of the datasets
+    OptimadeJsonl,
+}
+
+impl From<ExportFormat> for datasets::export::Format {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::Parquet => Self::Parquet,
+            ExportFormat::Csv => Self::Csv,
+            ExportFormat::Jsonl => Self::JsonLines,
+            ExportFormat::OptimadeJsonl => Self::OptimadeJsonLines,
+        }
+    }
 }
 
 /// Form of an answer.

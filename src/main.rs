@@ -43,6 +43,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Properties { search, json } => commands::list::properties(search.as_deref(), json),
         Command::Datasets { json } => commands::list::datasets(common, json).await,
         Command::History { json } => commands::list::history(common, json).await,
+        Command::Export(export) => commands::export::run(common, &export).await,
         Command::Doctor => commands::doctor::run(common).await,
         Command::Bundle { out } => commands::bundle::run(common, &out).await,
     }

@@ -2,7 +2,7 @@
 //!
 //! The vocabulary as types ([`record`], [`formula`], [`element`], [`property`], [`unit`], [`catalogue`]), records as
 //! Arrow columns ([`columns`]), the Delta table that keeps them ([`table`]) on a store that survives a power cut
-//! ([`durable`]), and the datasets that come with the program ([`bundled`]).
+//! ([`durable`]), the datasets that come with the program ([`bundled`]), and files for others ([`export`]).
 //!
 //! Nothing here knows of HTTP, of a GPU or of a search, and nothing but [`table`] writes records to storage.
 
@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod columns;
 pub mod durable;
 pub mod element;
+pub mod export;
 pub mod formula;
 pub mod property;
 pub mod record;

@@ -192,6 +192,15 @@ impl Hub {
         found.ok_or_else(|| HubError::NoRecord(id.to_owned()))
     }
 
+    /// The table at a version, such as that of a snapshot.
+    ///
+    /// # Errors
+    /// The version is not kept, or the table cannot be read.
+    pub async fn table_at(&self, version: u64) -> Result<Table, HubError> {
+        let table = self.table.lock().await.clone();
+        Ok(if table.version() == version { table } else { table.at(version).await? })
+    }
+
     /// The commits of the table, newest first.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod bundle;
 pub mod doctor;
+pub mod export;
 pub mod ingest;
 pub mod list;
 pub mod serve;

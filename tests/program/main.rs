@@ -5,6 +5,7 @@
 
 mod bundle;
 mod crash;
+mod export;
 mod failures;
 mod http;
 mod ingest;

@@ -7,11 +7,11 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use deltalake::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStoreExt as _;
@@ -147,6 +147,14 @@ pub(super) fn encode_batch(batch: &RecordBatch) -> Result<Bytes, TableError> {
 }
 
 fn writer(effort: Effort) -> Result<ArrowWriter<Vec<u8>>, TableError> {
+    // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
+    let properties = writer_properties(effort)?.build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    Ok(ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?)
+}
+
+/// How the columns of records are encoded and compressed.
+pub(crate) fn writer_properties(effort: Effort) -> Result<WriterPropertiesBuilder, TableError> {
     let level = ZstdLevel::try_new(if effort == Effort::Quick { 1 } else { 9 })?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -165,9 +173,7 @@ fn writer(effort: Effort) -> Result<ArrowWriter<Vec<u8>>, TableError> {
                 properties.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding);
         }
     }
-    // without the embedded Arrow schema other readers see plain strings, not our in-memory dictionaries
-    let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-    Ok(ArrowWriter::try_new_with_options(Vec::new(), file_schema(), options)?)
+    Ok(properties)
 }
 
 fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
@@ -187,6 +193,11 @@ fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableE
 pub fn read_parquet(bytes: Bytes) -> Result<Vec<RecordBatch>, TableError> {
     let batches = reader(bytes)?.with_batch_size(ROWS_PER_BATCH).build()?;
     Ok(batches.collect::<Result<_, ArrowError>>()?)
+}
+
+/// The bytes of a data file → its batches, decoded one after the other.
+pub(super) fn read_in_batches(bytes: Bytes, rows: usize) -> Result<ParquetRecordBatchReader, TableError> {
+    Ok(reader(bytes)?.with_batch_size(rows).build()?)
 }
 
 /// Only the ids of a data file.

@@ -8,6 +8,7 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod ordered;
 mod sorted;
 mod write;
 
@@ -34,8 +35,11 @@ use crate::durable::{DurableLocal, create_dir_durably};
 use crate::record::{Record, dataset_of};
 
 pub use files::{DataFile, Effort, ROWS_PER_FILE, encode, read_parquet};
+pub use ordered::Ordered;
 pub use sorted::SortedRecords;
 pub use write::{Change, Outcome};
+
+pub(crate) use files::writer_properties;
 
 /// Prefix of the table properties that hold the datasets' terms, one JSON document each.
 const DATASET_KEY: &str = "matgenome.dataset.";

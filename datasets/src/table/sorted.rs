@@ -81,6 +81,11 @@ impl Table {
                 }
             }
         }
+        let mut names: Vec<&str> = sets.iter().map(|(dataset, _)| dataset.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(TableError::Dataset(format!("dataset `{}` is there twice in one commit", twice[0])));
+        }
         let transaction = key.map(|key| Transaction::new(format!("matgenome:upsert:{key}"), 1));
         // files that a lost race left written: they serve again where the same rows are new
         let mut written: Vec<HashMap<usize, (Vec<bool>, Add)>> = vec![HashMap::new(); sets.len()];
@@ -90,10 +95,12 @@ impl Table {
                 return Ok(done);
             }
             let held = self.datasets()?;
-            let (mut actions, mut removed, mut new_terms, mut change) = (vec![], vec![], vec![], Change::default());
+            let (mut actions, mut removed, mut new_terms) = (vec![], vec![], vec![]);
+            let (mut changed, mut change) = (vec![], Change::default());
             for (((dataset, records), ranges), written) in sets.iter().zip(&ranges).zip(&mut written) {
                 let mut terms = held.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
                 terms.visibility = terms.visibility.or(Some(Visibility::Public));
+                let before = (actions.len(), removed.len(), new_terms.len());
                 new_terms.extend((held.get(&dataset.name) != Some(&terms)).then_some(terms));
                 let merged = self.merge(&dataset.name, ranges, records).await?;
                 for rows in &merged.rewritten {
@@ -106,13 +113,16 @@ impl Table {
                 change.unchanged += merged.change.unchanged;
                 removed.extend(merged.removed);
                 actions.extend(adds.into_iter().map(Action::Add));
+                if before != (actions.len(), removed.len(), new_terms.len()) {
+                    changed.push(dataset.name.clone());
+                }
             }
-            if actions.is_empty() && removed.is_empty() && new_terms.is_empty() {
+            if changed.is_empty() {
                 return Ok(Outcome { version: self.version(), change, committed: false });
             }
             let info = CommitInfo {
                 operation: "upsert".into(),
-                datasets: sets.iter().map(|(dataset, _)| dataset.name.clone()).collect(),
+                datasets: changed,
                 inserted: change.inserted,
                 updated: change.updated,
                 deleted: 0,

@@ -1,6 +1,7 @@
 //! Commits: upsert, delete, and the load of whole data files.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::DeltaTableError;
@@ -12,8 +13,8 @@ use object_store::path::Path as StorePath;
 
 use super::files::{Effort, ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
-use crate::catalogue::{DatasetInfo, Visibility};
-use crate::columns::{DATASET, RecordColumns};
+use crate::catalogue::DatasetInfo;
+use crate::columns::{DATASET, RecordColumns, to_batch};
 use crate::record::{Record, dataset_of};
 
 /// How often a commit that lost the race is planned again.
@@ -55,60 +56,29 @@ struct Plan {
 impl Table {
     /// Puts records into a dataset: new ids are inserted, known ids replaced where anything differs. One atomic commit.
     ///
-    /// `key` is the caller's idempotency key: a second call with the same key commits nothing. Of several records with
-    /// one id the last counts. The dataset's terms are kept with the records; empty fields keep their older values.
+    /// `key` is the caller's idempotency key: a second call with the same key and dataset commits nothing, whatever was
+    /// written in between. It is kept in the log, also where nothing changed: then the commit holds nothing else.
+    /// Of several records with one id the last counts. The dataset's terms are kept with the records; empty fields keep
+    /// their older values.
     ///
     /// # Errors
-    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed.
+    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed, but for
+    /// [`TableError::Unknown`].
     pub async fn upsert(
         &mut self,
         dataset: &DatasetInfo,
         records: Vec<Record>,
         key: Option<&str>,
     ) -> Result<Outcome, TableError> {
-        if let Some(problem) = dataset.problem() {
-            return Err(TableError::Dataset(problem));
-        }
-        let mut incoming: BTreeMap<String, Record> = BTreeMap::new();
-        for record in records {
+        for record in &records {
             if record.dataset() != dataset.name {
-                return Err(TableError::Foreign { id: record.id, dataset: dataset.name.clone() });
-            }
-            incoming.insert(record.id.clone(), record);
-        }
-        let transaction = key.map(|key| Transaction::new(format!("matgenome:upsert:{key}"), 1));
-        for _ in 0..TRIES {
-            self.refresh().await?;
-            if let Some(done) = self.already(transaction.as_ref()).await? {
-                return Ok(done);
-            }
-            let plan = self.plan_upsert(&dataset.name, &incoming).await?;
-            let known = self.datasets()?;
-            let mut terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
-            terms.visibility = terms.visibility.or(Some(Visibility::Public));
-            let new_terms = (known.get(&dataset.name) != Some(&terms)).then_some(terms);
-            if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() {
-                return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
-            }
-            let mut actions: Vec<Action> = Vec::new();
-            for chunk in &plan.added {
-                let bytes = encode(chunk, Effort::Quick)?;
-                let path = checked_path(&dataset.name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-                actions.push(Action::Add(self.write_file(&dataset.name, path, bytes).await?));
-            }
-            let info = CommitInfo {
-                operation: "upsert".into(),
-                datasets: vec![dataset.name.clone()],
-                inserted: plan.change.inserted,
-                updated: plan.change.updated,
-                deleted: 0,
-            };
-            let done = self.commit(actions, &plan.removed, new_terms.as_slice(), &info, transaction.as_slice()).await?;
-            if let Some(version) = done {
-                return Ok(Outcome { version, change: plan.change, committed: true });
+                return Err(TableError::Foreign { id: record.id.clone(), dataset: dataset.name.clone() });
             }
         }
-        Err(TableError::Contended(TRIES))
+        let by_id: BTreeMap<String, Record> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let sorted: Vec<Record> = by_id.into_values().collect();
+        let pieces = sorted.chunks(ROWS_PER_FILE).map(to_batch).collect::<Result<Vec<_>, _>>()?;
+        self.upsert_sorted(&[(dataset.clone(), Arc::new(pieces))], key).await
     }
 
     /// Takes records out of a dataset; ids that are not there are passed over. One atomic commit.
@@ -213,48 +183,6 @@ impl Table {
         let Some(transaction) = transaction else { return Ok(None) };
         let seen = self.transaction_version(&transaction.app_id).await?;
         Ok(seen.map(|_| Outcome { version: self.version(), change: Change::default(), committed: false }))
-    }
-
-    async fn plan_upsert(&self, dataset: &str, incoming: &BTreeMap<String, Record>) -> Result<Plan, TableError> {
-        let mut plan = Plan::default();
-        let mut known: HashSet<String> = HashSet::new();
-        for file in self.files()?.into_iter().filter(|f| f.dataset == dataset) {
-            let touched = match &file.ids {
-                Some((min, max)) => incoming.range::<String, _>(min..=max).next().is_some(),
-                None => true,
-            };
-            if !touched {
-                continue;
-            }
-            let bytes = self.fetch(&file).await?;
-            let ids = read_ids(bytes.clone()).map_err(|e| file.damaged(e))?;
-            let found: Vec<String> = ids.into_iter().filter(|id| incoming.contains_key(id)).collect();
-            if found.is_empty() {
-                continue;
-            }
-            let mut rows = read_records(bytes).map_err(|e| file.damaged(e))?;
-            let mut updated = 0;
-            for row in &mut rows {
-                match incoming.get(&row.id) {
-                    Some(new) if new != row => {
-                        *row = new.clone();
-                        updated += 1;
-                    }
-                    Some(_) => plan.change.unchanged += 1,
-                    None => {}
-                }
-            }
-            known.extend(found);
-            plan.change.updated += updated;
-            if updated > 0 {
-                plan.added.extend(rows.chunks(ROWS_PER_FILE).map(<[Record]>::to_vec));
-                plan.removed.push(file);
-            }
-        }
-        let new: Vec<Record> = incoming.values().filter(|r| !known.contains(&r.id)).cloned().collect();
-        plan.change.inserted = new.len() as u64;
-        plan.added.extend(new.chunks(ROWS_PER_FILE).map(<[Record]>::to_vec));
-        Ok(plan)
     }
 
     pub(super) async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {

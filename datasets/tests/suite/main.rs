@@ -7,6 +7,7 @@ extern crate matgenome_datasets as datasets;
 mod bundle;
 mod concurrent;
 mod damage;
+mod export;
 mod hub;
 mod terms;
 mod upsert;

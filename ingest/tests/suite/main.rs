@@ -7,5 +7,6 @@ mod counts;
 mod files;
 mod job;
 mod mapping;
+mod native;
 mod rows;
 mod values;

@@ -1,6 +1,6 @@
 //! Numbers, units, conditions, uncertainties, derived values.
 
-use datasets::record::Evidence;
+use datasets::record::{Evidence, Record};
 use ingest::report::{Code, Severity};
 
 use crate::job::{GAP, codes, counts, finding, mapping, one, read, value};
