@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use deltalake::DeltaTableError;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as StorePath;
 
 use super::files::{ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
+use super::log::{CommitId, Entry, entry};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
 use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::{DATASET, RecordColumns};
 use crate::record::{Record, dataset_of};
 
 /// How often a commit that lost the race is planned again.
-const TRIES: usize = 50;
+pub(super) const TRIES: usize = 50;
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +27,8 @@ pub struct Outcome {
     pub version: u64,
     /// What was changed; all counts zero where nothing was.
     pub change: Change,
-    /// Whether a commit was made. None is made where nothing changes, or where a commit with the same idempotency key
-    /// is there already.
+    /// Whether a commit was made. None is made where a commit with the same idempotency key is there already, or where
+    /// nothing changes and there is no key to remember.
     pub committed: bool,
 }
 
@@ -44,6 +45,18 @@ pub struct Change {
     pub deleted: u64,
 }
 
+/// Application ids of idempotency keys begin with this.
+const KEY_PREFIX: &str = "matgenome:upsert:";
+/// Transaction version of a key that counts in its own dataset.
+const KEY_OF_DATASET: i64 = 2;
+/// Transaction version of a key as written by 0.1, which counted in all datasets. The number tells the two apart where
+/// an old key looks like a dataset and a new key.
+const KEY_OF_ALL: i64 = 1;
+
+fn key_id(dataset: &str, key: &str) -> String {
+    format!("{KEY_PREFIX}{dataset}:{key}")
+}
+
 /// The files that a commit takes out and puts in.
 #[derive(Default)]
 struct Plan {
@@ -55,11 +68,14 @@ struct Plan {
 impl Table {
     /// Puts records into a dataset: new ids are inserted, known ids replaced where anything differs. One atomic commit.
     ///
-    /// `key` is the caller's idempotency key: a second call with the same key commits nothing. Of several records with
-    /// one id the last counts. The dataset's terms are kept with the records; empty fields keep their older values.
+    /// `key` is the caller's idempotency key: a second call with the same key and dataset commits nothing, whatever was
+    /// written in between. It is kept in the log, also where nothing changed: then the commit holds nothing else.
+    /// Of several records with one id the last counts. The dataset's terms are kept with the records; empty fields keep
+    /// their older values.
     ///
     /// # Errors
-    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed.
+    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed, but for
+    /// [`TableError::Unknown`].
     pub async fn upsert(
         &mut self,
         dataset: &DatasetInfo,
@@ -76,26 +92,23 @@ impl Table {
             }
             incoming.insert(record.id.clone(), record);
         }
-        let transaction = key.map(|key| Transaction::new(format!("matgenome:upsert:{key}"), 1));
+        let transaction = key.map(|key| Transaction::new(key_id(&dataset.name, key), KEY_OF_DATASET));
         for _ in 0..TRIES {
             self.refresh().await?;
-            if let Some(done) = self.already(transaction.as_ref()).await? {
-                return Ok(done);
+            if let Some(key) = key
+                && self.is_key_used(&dataset.name, key).await?
+            {
+                return Ok(Outcome { version: self.version(), change: Change::default(), committed: false });
             }
             let plan = self.plan_upsert(&dataset.name, &incoming).await?;
             let known = self.datasets()?;
             let mut terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
             terms.visibility = terms.visibility.or(Some(Visibility::Public));
             let new_terms = (known.get(&dataset.name) != Some(&terms)).then_some(terms);
-            if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() {
+            if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() && transaction.is_none() {
                 return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
             }
-            let mut actions: Vec<Action> = Vec::new();
-            for chunk in &plan.added {
-                let bytes = encode(chunk)?;
-                let path = checked_path(&dataset.name, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-                actions.push(Action::Add(self.write_file(&dataset.name, path, bytes).await?));
-            }
+            let parts = self.write_parts(&dataset.name, &plan.added).await?;
             let info = CommitInfo {
                 operation: "upsert".into(),
                 datasets: vec![dataset.name.clone()],
@@ -103,7 +116,8 @@ impl Table {
                 updated: plan.change.updated,
                 deleted: 0,
             };
-            let done = self.commit(actions, &plan.removed, new_terms.as_slice(), &info, transaction.as_slice()).await?;
+            let done =
+                self.commit_parts(parts, &plan.removed, new_terms.as_slice(), &info, transaction.as_slice()).await?;
             if let Some(version) = done {
                 return Ok(Outcome { version, change: plan.change, committed: true });
             }
@@ -128,25 +142,20 @@ impl Table {
                 let before = rows.len();
                 let kept: Vec<Record> = rows.into_iter().filter(|r| !ids.contains(&r.id)).collect();
                 plan.change.deleted += (before - kept.len()) as u64;
-                plan.added.extend((!kept.is_empty()).then_some(kept));
+                plan.added.extend(kept.chunks(ROWS_PER_FILE).map(<[Record]>::to_vec));
                 plan.removed.push(file);
             }
             if plan.removed.is_empty() {
                 return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
             }
-            let mut actions: Vec<Action> = Vec::new();
-            for chunk in &plan.added {
-                let bytes = encode(chunk)?;
-                let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-                actions.push(Action::Add(self.write_file(dataset, path, bytes).await?));
-            }
+            let parts = self.write_parts(dataset, &plan.added).await?;
             let info = CommitInfo {
                 operation: "delete".into(),
                 datasets: vec![dataset.to_owned()],
                 deleted: plan.change.deleted,
                 ..Default::default()
             };
-            if let Some(version) = self.commit(actions, &plan.removed, &[], &info, &[]).await? {
+            if let Some(version) = self.commit_parts(parts, &plan.removed, &[], &info, &[]).await? {
                 return Ok(Outcome { version, change: plan.change, committed: true });
             }
         }
@@ -209,10 +218,13 @@ impl Table {
         Ok(self.delta.snapshot()?.transaction_version(self.delta.log_store().as_ref(), app).await?)
     }
 
-    async fn already(&self, transaction: Option<&Transaction>) -> Result<Option<Outcome>, TableError> {
-        let Some(transaction) = transaction else { return Ok(None) };
-        let seen = self.transaction_version(&transaction.app_id).await?;
-        Ok(seen.map(|_| Outcome { version: self.version(), change: Change::default(), committed: false }))
+    /// Whether a commit to this dataset with this idempotency key is in the log.
+    async fn is_key_used(&self, dataset: &str, key: &str) -> Result<bool, TableError> {
+        if self.transaction_version(&key_id(dataset, key)).await?.is_some_and(|v| v >= KEY_OF_DATASET) {
+            return Ok(true);
+        }
+        let of_all = self.transaction_version(&format!("{KEY_PREFIX}{key}")).await?;
+        Ok(of_all == Some(KEY_OF_ALL))
     }
 
     async fn plan_upsert(&self, dataset: &str, incoming: &BTreeMap<String, Record>) -> Result<Plan, TableError> {
@@ -257,6 +269,66 @@ impl Table {
         Ok(plan)
     }
 
+    /// Writes one data file for each chunk; all of them, or none that stays.
+    async fn write_parts(&self, dataset: &str, chunks: &[Vec<Record>]) -> Result<Vec<Add>, TableError> {
+        let mut parts = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            match self.write_part(dataset, chunk).await {
+                Ok(part) => parts.push(part),
+                Err(e) => {
+                    self.take_back(&parts).await;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Writes one data file; no commit names it yet.
+    pub(super) async fn write_part(&self, dataset: &str, records: &[Record]) -> Result<Add, TableError> {
+        let bytes = encode(records)?;
+        let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
+        let written = self.write_file(dataset, path.clone(), bytes).await;
+        if written.is_err() {
+            self.take_back_paths(&[path]).await;
+        }
+        written
+    }
+
+    /// Removes files that were written for a commit that is certainly not made.
+    pub(super) async fn take_back(&self, parts: &[Add]) {
+        self.take_back_paths(&parts.iter().map(|part| part.path.clone()).collect::<Vec<_>>()).await;
+    }
+
+    async fn take_back_paths(&self, paths: &[String]) {
+        for path in paths {
+            let Ok(location) = StorePath::parse(path) else { continue };
+            // what cannot be removed now is an orphan that no version names: `clean_orphans` takes it later
+            if let Err(e) = self.store().delete(&location).await
+                && !matches!(e, object_store::Error::NotFound { .. })
+            {
+                tracing::debug!(%path, "a file of a commit that was not made stays for now: {e}");
+            }
+        }
+    }
+
+    /// Commits files of [`Table::write_part`], and takes them back where the commit is certainly not made.
+    async fn commit_parts(
+        &mut self,
+        parts: Vec<Add>,
+        removed: &[DataFile],
+        terms: &[DatasetInfo],
+        info: &CommitInfo,
+        transactions: &[Transaction],
+    ) -> Result<Option<u64>, TableError> {
+        let actions = parts.iter().cloned().map(Action::Add).collect();
+        let done = self.commit(actions, removed, terms, info, transactions).await;
+        if matches!(done, Ok(None) | Err(TableError::NoSpace { .. })) {
+            self.take_back(&parts).await;
+        }
+        done
+    }
+
     async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {
         let (rows, ids) = footer(&bytes)?;
         let size = bytes.len() as i64;
@@ -268,7 +340,9 @@ impl Table {
         }
         let location =
             StorePath::parse(&path).map_err(|e| TableError::Corrupt { what: path.clone(), why: e.to_string() })?;
-        self.store().put(&location, bytes.into()).await?;
+        if let Err(e) = self.store().put(&location, bytes.into()).await {
+            return Err(TableError::from(e).explained(self.location()));
+        }
         Ok(Add {
             path,
             partition_values: HashMap::from([(DATASET.to_owned(), Some(dataset.to_owned()))]),
@@ -280,8 +354,11 @@ impl Table {
         })
     }
 
-    /// Commits against exactly the version that `self` shows. `None`: another writer was first.
-    async fn commit(
+    /// Commits against exactly the version that `self` shows. `None`: another writer was first, and nothing was changed.
+    ///
+    /// A response may be lost after the commit went through, and what follows a commit (a checkpoint) may fail: each
+    /// commit carries an id of its own, and after any error the log says whether it is there.
+    pub(super) async fn commit(
         &mut self,
         mut actions: Vec<Action>,
         removed: &[DataFile],
@@ -290,9 +367,11 @@ impl Table {
         transactions: &[Transaction],
     ) -> Result<Option<u64>, TableError> {
         let state = self.delta.snapshot()?.clone();
+        // a commit that only puts the same records into other files says so
+        let data_change = !actions.iter().any(|action| matches!(action, Action::Add(add) if !add.data_change));
         for view in state.log_data().iter() {
             if removed.iter().any(|f| f.path == view.path()) {
-                actions.push(Action::Remove(view.remove_action(true)));
+                actions.push(Action::Remove(view.remove_action(data_change)));
             }
         }
         if !terms.is_empty() {
@@ -307,8 +386,9 @@ impl Table {
         }
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(vec![DATASET.into()]), predicate: None };
+        let id = CommitId::new();
         let properties = CommitProperties::default()
-            .with_metadata(commit_metadata(info))
+            .with_metadata(commit_metadata(info).into_iter().chain([id.metadata()]))
             .with_application_transactions(transactions.to_vec())
             .with_max_retries(0);
         let before = state.version();
@@ -316,37 +396,31 @@ impl Table {
             .with_actions(actions)
             .build(Some(state.snapshot()), self.delta.log_store(), operation)
             .await;
-        match done {
+        let error = match done {
             Ok(done) => {
-                self.refresh().await?;
-                Ok(Some(done.version()))
+                self.delta.state = Some(done.snapshot());
+                return Ok(Some(done.version()));
             }
-            Err(error) => {
-                self.refresh().await?;
-                let lost_race = matches!(
-                    error,
-                    DeltaTableError::VersionAlreadyExists(_)
-                        | DeltaTableError::Transaction {
-                            source: TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_)
-                        }
-                );
-                // before all else: a writer that lost to another one with the same key has committed nothing
-                if lost_race && self.version() > before {
-                    return Ok(None);
+            Err(error) => TableError::from(error).explained(self.location()),
+        };
+        let wanted = before + 1;
+        match entry(self.store().as_ref(), wanted, &id).await {
+            Ok(Entry::Ours) => {
+                // the commit stands, whatever comes now: every write and every look at the newest version refreshes
+                if let Err(e) = self.refresh().await {
+                    tracing::debug!("version {wanted} is committed and not loaded yet: {e}");
                 }
-                // a response may be lost after the commit went through: our transaction in the log decides
-                if let [first, ..] = transactions
-                    && self.transaction_version(&first.app_id).await?.is_some_and(|v| v >= first.version)
-                {
-                    return Ok(Some(self.version()));
-                }
-                Err(error.into())
+                Ok(Some(wanted))
             }
+            Ok(Entry::Others) => Ok(None),
+            Ok(Entry::None) => Err(error),
+            Err(cut @ TableError::CutOff { .. }) => Err(cut),
+            Err(look) => Err(TableError::Unknown { commit: error.to_string(), look: look.to_string() }),
         }
     }
 }
 
-fn read_records(bytes: Bytes) -> Result<Vec<Record>, TableError> {
+pub(super) fn read_records(bytes: Bytes) -> Result<Vec<Record>, TableError> {
     let mut records = Vec::new();
     for batch in read_parquet(bytes)? {
         let columns = RecordColumns::read(&batch)?;
