@@ -1,9 +1,11 @@
 //! One module a command.
 
 pub mod bundle;
+pub mod compact;
 pub mod doctor;
 pub mod ingest;
 pub mod list;
 pub mod serve;
 pub mod show;
 pub mod suggest;
+pub mod verify;

@@ -119,9 +119,8 @@ impl Table {
             .collect();
         let before = held.len();
         // a file that holds exactly one of the ranges, in order, stays
-        let is_new = |h: &Held, n: &(String, String, usize)| {
-            h.in_order && h.rows == n.2 && h.first == n.0 && h.last == n.1
-        };
+        let is_new =
+            |h: &Held, n: &(String, String, usize)| h.in_order && h.rows == n.2 && h.first == n.0 && h.last == n.1;
         let kept: HashSet<String> =
             held.iter().filter(|h| new.iter().any(|n| is_new(h, n))).map(|h| h.file.path.clone()).collect();
         new.retain(|n| !held.iter().any(|h| is_new(h, n)));
@@ -246,8 +245,7 @@ impl Table {
                 Err(e) => return Err(e.into()),
             };
             for action in serde_json::Deserializer::from_slice(&bytes).into_iter::<serde_json::Value>() {
-                let action =
-                    action.map_err(|e| TableError::Corrupt { what: path.to_string(), why: e.to_string() })?;
+                let action = action.map_err(|e| TableError::Corrupt { what: path.to_string(), why: e.to_string() })?;
                 for kind in ["add", "remove"] {
                     let Some(name) = action.get(kind).and_then(|a| a.get("path")).and_then(|p| p.as_str()) else {
                         continue;
@@ -288,9 +286,10 @@ fn staged(table: &Path, older_than: Duration) -> Result<Vec<(PathBuf, u64)>, Tab
         for entry in std::fs::read_dir(&folder).map_err(|e| failed(&folder, e))? {
             let entry = entry.map_err(|e| failed(&folder, e))?;
             let name = entry.file_name();
-            let is_staged = name.to_str().and_then(|name| name.rsplit_once('#')).is_some_and(|(_, digits)| {
-                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-            });
+            let is_staged = name
+                .to_str()
+                .and_then(|name| name.rsplit_once('#'))
+                .is_some_and(|(_, digits)| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
             // a file that went away in the meantime is none
             let Ok(meta) = entry.metadata() else { continue };
             let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
