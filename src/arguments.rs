@@ -89,6 +89,15 @@ pub enum Command {
     Export(Export),
     /// Say what machine this is, which devices there are, which one is taken, and why
     Doctor,
+    /// Merge small data files into large ones, and remove what failed or killed jobs left behind
+    Compact {
+        /// Remove only files that no version names and that are at least this many hours old; give more than the
+        /// longest job takes
+        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        older_than_hours: u32,
+    },
+    /// Read all stored records, and say what is not as it was committed
+    Verify,
     /// Pack the datasets of a data directory as the bundle that comes with the program
     #[command(hide = true)]
     Bundle {

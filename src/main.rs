@@ -45,6 +45,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::History { json } => commands::list::history(common, json).await,
         Command::Export(export) => commands::export::run(common, &export).await,
         Command::Doctor => commands::doctor::run(common).await,
+        Command::Compact { older_than_hours } => commands::compact::run(common, older_than_hours).await,
+        Command::Verify => commands::verify::run(common).await,
         Command::Bundle { out } => commands::bundle::run(common, &out).await,
     }
 }

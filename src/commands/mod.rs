@@ -1,6 +1,7 @@
 //! One module a command.
 
 pub mod bundle;
+pub mod compact;
 pub mod doctor;
 pub mod export;
 pub mod ingest;
@@ -8,3 +9,4 @@ pub mod list;
 pub mod serve;
 pub mod show;
 pub mod suggest;
+pub mod verify;

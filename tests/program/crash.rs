@@ -10,10 +10,10 @@ use crate::bundle::{catalogue, counts, first_load_ms, open};
 use crate::program::{command, run, text};
 
 /// Numbers that look random, the same for the same seed (SplitMix64).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,12 +21,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = std::env::var("MATGENOME_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(now);
     eprintln!("seed: MATGENOME_SEED={seed}");

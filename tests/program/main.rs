@@ -5,6 +5,8 @@
 
 mod bundle;
 mod crash;
+mod crash_ingest;
+mod disk_full;
 mod export;
 mod failures;
 mod http;

@@ -8,8 +8,11 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod log;
 mod ordered;
 mod sorted;
+mod upkeep;
+mod verify;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,8 +26,6 @@ use deltalake::kernel::transaction::CommitProperties;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
-use futures::TryStreamExt as _;
-use object_store::path::Path as StorePath;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -37,6 +38,7 @@ use crate::record::{Record, dataset_of};
 pub use files::{DataFile, Effort, ROWS_PER_FILE, encode, read_parquet};
 pub use ordered::Ordered;
 pub use sorted::SortedRecords;
+pub use upkeep::{Cleaned, Compacted};
 pub use write::{Change, Outcome};
 
 pub(crate) use files::writer_properties;
@@ -85,6 +87,38 @@ pub enum TableError {
         /// The dataset.
         dataset: String,
     },
+    /// The newest log entry was cut off while it was written. Never on a local disk, where entries appear whole.
+    #[error(
+        "{entry} is cut off after {bytes} bytes. It is the newest entry and no writer was told that it is committed: \
+         move this file away and run the same command again"
+    )]
+    CutOff {
+        /// The log entry.
+        entry: String,
+        /// Bytes that are there.
+        bytes: usize,
+    },
+    /// The disk is full; nothing was changed.
+    #[error(
+        "no space left on the disk of {path} ({why}): free some and run the same command again; the table is as before"
+    )]
+    NoSpace {
+        /// Folder of the table.
+        path: PathBuf,
+        /// What the operating system says.
+        why: String,
+    },
+    /// The store failed while a commit was made, and again when it was asked what became of it.
+    #[error(
+        "it is not known whether the commit went through ({commit}; then {look}): when the disk or the network is well, \
+         run the same command again; records that are there already are not put in twice"
+    )]
+    Unknown {
+        /// Why the commit seems to have failed.
+        commit: String,
+        /// Why the log could not be read afterwards.
+        look: String,
+    },
     /// Other writers were faster too many times.
     #[error("the table changed {0} times while this commit was made; nothing was written: try again")]
     Contended(usize),
@@ -117,7 +151,7 @@ pub struct Commit {
 /// What one commit did, as kept in its commit info.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitInfo {
-    /// `create`, `upsert`, `delete` or `load`.
+    /// `create`, `upsert`, `delete`, `load` or `compact`.
     pub operation: String,
     /// The datasets that it touched.
     #[serde(default)]
@@ -138,6 +172,7 @@ pub struct CommitInfo {
 pub struct Table {
     delta: DeltaTable,
     location: PathBuf,
+    disk: Arc<dyn ObjectStore>,
 }
 
 impl Table {
@@ -146,10 +181,20 @@ impl Table {
     /// # Errors
     /// The folder cannot be made or written ([`TableError::Folder`]), or the log is damaged.
     pub async fn open_or_create(data_dir: &Path) -> Result<Table, TableError> {
+        Table::open_or_create_with(data_dir, Arc::new(DurableLocal::everywhere())).await
+    }
+
+    /// As [`Table::open_or_create`], over a store of the caller's. Its paths are those of the disk from the root on; it
+    /// must create a file that is not there in one step, or not at all ([`object_store::PutMode::Create`]), and report
+    /// a write as done only when it is durable.
+    ///
+    /// # Errors
+    /// As [`Table::open_or_create`].
+    pub async fn open_or_create_with(data_dir: &Path, disk: Arc<dyn ObjectStore>) -> Result<Table, TableError> {
         let folder = |why| TableError::Folder { path: data_dir.to_owned(), why };
         create_dir_durably(data_dir).map_err(folder)?;
         let data_dir = data_dir.canonicalize().map_err(folder)?;
-        if let Some(table) = Table::open(&data_dir).await? {
+        if let Some(table) = Table::open_with(&data_dir, Arc::clone(&disk)).await? {
             return Ok(table);
         }
         let location = data_dir.join("records");
@@ -157,7 +202,7 @@ impl Table {
         let schema: StructType = (&table_schema()).try_into_kernel()?;
         let info = CommitInfo { operation: "create".into(), ..Default::default() };
         let created = CreateBuilder::new()
-            .with_log_store(builder(&location)?.build_storage()?)
+            .with_log_store(builder(&location, &disk)?.build_storage()?)
             .with_table_name("records")
             .with_comment("matgenome: one row a record, its values in `measurements`")
             .with_columns(schema.fields().cloned())
@@ -168,9 +213,10 @@ impl Table {
                 CommitProperties::default().with_metadata(commit_metadata(&info)).with_max_retries(0),
             )
             .await;
-        match (Table::open(&data_dir).await, created) {
+        match (Table::open_with(&data_dir, disk).await, created) {
             (Ok(Some(table)), _) => Ok(table),
-            (_, Err(e)) => Err(e.into()),
+            (Err(cut @ TableError::CutOff { .. }), _) => Err(cut),
+            (_, Err(e)) => Err(TableError::from(e).explained(&location)),
             (opened, Ok(_)) => opened?.ok_or_else(|| TableError::Corrupt {
                 what: location.display().to_string(),
                 why: "the table was created and is not there".into(),
@@ -183,15 +229,26 @@ impl Table {
     /// # Errors
     /// The log is damaged or cannot be read.
     pub async fn open(data_dir: &Path) -> Result<Option<Table>, TableError> {
+        Table::open_with(data_dir, Arc::new(DurableLocal::everywhere())).await
+    }
+
+    /// As [`Table::open`], over a store of the caller's: see [`Table::open_or_create_with`].
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub async fn open_with(data_dir: &Path, disk: Arc<dyn ObjectStore>) -> Result<Option<Table>, TableError> {
         let location = data_dir.join("records");
         if !location.join("_delta_log").is_dir() {
             return Ok(None);
         }
         let location = location.canonicalize().map_err(|why| TableError::Folder { path: location.clone(), why })?;
-        match builder(&location)?.load().await {
-            Ok(delta) => Ok(Some(Table { delta, location })),
+        match builder(&location, &disk)?.load().await {
+            Ok(delta) => Ok(Some(Table { delta, location, disk })),
             Err(DeltaTableError::NotATable(_)) => Ok(None),
-            Err(e) => Err(e.into()),
+            Err(e) => {
+                let store = builder(&location, &disk)?.build_storage()?.object_store(None);
+                Err(log::what_is_cut_off(store.as_ref()).await.unwrap_or_else(|| e.into()))
+            }
         }
     }
 
@@ -213,7 +270,9 @@ impl Table {
     /// Moves on to the newest version; says whether there was one.
     pub async fn refresh(&mut self) -> Result<bool, TableError> {
         let before = self.version();
-        self.delta.update_state().await?;
+        if let Err(e) = self.delta.update_state().await {
+            return Err(log::what_is_cut_off(self.store().as_ref()).await.unwrap_or_else(|| e.into()));
+        }
         Ok(self.version() != before)
     }
 
@@ -223,8 +282,8 @@ impl Table {
         if version > newest {
             return Err(TableError::NoSuchVersion { asked: version, newest });
         }
-        let delta = builder(&self.location)?.with_version(version).load().await?;
-        Ok(Table { delta, location: self.location.clone() })
+        let delta = builder(&self.location, &self.disk)?.with_version(version).load().await?;
+        Ok(Table { delta, location: self.location.clone(), disk: Arc::clone(&self.disk) })
     }
 
     /// The datasets and their terms.
@@ -249,16 +308,12 @@ impl Table {
     /// The log cannot be read.
     pub async fn history(&self) -> Result<Vec<Commit>, TableError> {
         let store = self.store();
-        let listed: Vec<_> = store.list(Some(&StorePath::from("_delta_log"))).try_collect().await?;
-        let version_of = |path: &StorePath| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
-        let mut entries: Vec<_> =
-            listed.into_iter().filter_map(|meta| Some((version_of(&meta.location)?, meta.location))).collect();
+        let mut entries = log::entries(store.as_ref()).await?;
         entries.retain(|(version, _)| *version <= self.version());
-        entries.sort_unstable_by(|a, b| b.cmp(a));
         let mut commits = Vec::with_capacity(entries.len());
         for (version, path) in entries {
             let bytes = store.get(&path).await?.bytes().await?;
-            let info = commit_info(&bytes)
+            let info = log::commit_info(&bytes)
                 .map_err(|e| TableError::Corrupt { what: path.to_string(), why: e.to_string() })?
                 .unwrap_or_default();
             let ours = info.get(COMMIT_KEY).and_then(|ours| serde_json::from_value(ours.clone()).ok());
@@ -300,22 +355,24 @@ impl Table {
     }
 }
 
-fn builder(location: &Path) -> Result<DeltaTableBuilder, TableError> {
+impl TableError {
+    /// With a full disk said in plain words.
+    fn explained(self, location: &Path) -> TableError {
+        match log::no_space(&self) {
+            Some(why) if !matches!(self, TableError::NoSpace { .. }) => {
+                TableError::NoSpace { path: location.to_owned(), why }
+            }
+            _ => self,
+        }
+    }
+}
+
+fn builder(location: &Path, disk: &Arc<dyn ObjectStore>) -> Result<DeltaTableBuilder, TableError> {
     let url = Url::from_directory_path(location).map_err(|()| TableError::Folder {
         path: location.to_owned(),
         why: std::io::Error::other("not an absolute path"),
     })?;
-    Ok(DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(Arc::new(DurableLocal::everywhere()), url))
-}
-
-/// The commit info of a log entry: one of its lines.
-fn commit_info(entry: &[u8]) -> serde_json::Result<Option<serde_json::Value>> {
-    for action in serde_json::Deserializer::from_slice(entry).into_iter::<serde_json::Value>() {
-        if let Some(info) = action?.get_mut("commitInfo") {
-            return Ok(Some(info.take()));
-        }
-    }
-    Ok(None)
+    Ok(DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(Arc::clone(disk), url))
 }
 
 fn commit_metadata(info: &CommitInfo) -> [(String, serde_json::Value); 1] {

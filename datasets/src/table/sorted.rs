@@ -8,8 +8,8 @@ use bytes::Bytes;
 use deltalake::kernel::{Action, Add, Transaction};
 use rayon::prelude::*;
 
-use super::files::{Effort, ROWS_PER_FILE, checked_path, encode, encode_batch, read_ids};
-use super::write::{Change, Outcome, TRIES, read_records};
+use super::files::{Effort, ROWS_PER_FILE, encode, encode_batch, read_ids};
+use super::write::{Change, KEY_OF_DATASET, Outcome, TRIES, key_id, read_records};
 use super::{CommitInfo, DataFile, Table, TableError};
 use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::RecordColumns;
@@ -49,6 +49,21 @@ fn range_of(ids: &StringArray) -> (String, String) {
     }
 }
 
+/// The files that were written for pieces, with the rows of each piece that were known then.
+type Written = HashMap<usize, (Vec<bool>, Add)>;
+
+/// What a commit takes out and puts in.
+#[derive(Default)]
+struct Plan {
+    added: Vec<Add>,
+    rewritten: Vec<Add>,
+    removed: Vec<DataFile>,
+    terms: Vec<DatasetInfo>,
+    /// Names of the datasets that change.
+    changed: Vec<String>,
+    change: Change,
+}
+
 /// What an upsert does to the files that are there.
 #[derive(Default)]
 struct Merged {
@@ -86,53 +101,98 @@ impl Table {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(TableError::Dataset(format!("dataset `{}` is there twice in one commit", twice[0])));
         }
-        let transaction = key.map(|key| Transaction::new(format!("matgenome:upsert:{key}"), 1));
+        let transaction = |dataset: &DatasetInfo| Some(Transaction::new(key_id(&dataset.name, key?), KEY_OF_DATASET));
+        let transactions: Vec<Transaction> = sets.iter().filter_map(|(dataset, _)| transaction(dataset)).collect();
         // files that a lost race left written: they serve again where the same rows are new
-        let mut written: Vec<HashMap<usize, (Vec<bool>, Add)>> = vec![HashMap::new(); sets.len()];
+        let mut written: Vec<Written> = vec![HashMap::new(); sets.len()];
         for _ in 0..TRIES {
             self.refresh().await?;
-            if let Some(done) = self.already(transaction.as_ref()).await? {
-                return Ok(done);
+            if let Some(key) = key
+                && self.are_keys_used(sets, key).await?
+            {
+                return Ok(Outcome { version: self.version(), change: Change::default(), committed: false });
             }
-            let held = self.datasets()?;
-            let (mut actions, mut removed, mut new_terms) = (vec![], vec![], vec![]);
-            let (mut changed, mut change) = (vec![], Change::default());
-            for (((dataset, records), ranges), written) in sets.iter().zip(&ranges).zip(&mut written) {
-                let mut terms = held.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
-                terms.visibility = terms.visibility.or(Some(Visibility::Public));
-                let before = (actions.len(), removed.len(), new_terms.len());
-                new_terms.extend((held.get(&dataset.name) != Some(&terms)).then_some(terms));
-                let merged = self.merge(&dataset.name, ranges, records).await?;
-                for rows in &merged.rewritten {
-                    let bytes = encode(rows, Effort::Quick)?;
-                    actions.push(Action::Add(self.write_part(&dataset.name, bytes).await?));
-                }
-                let adds = self.add_new(&dataset.name, ranges.len(), records, merged.known, written).await?;
-                change.inserted += adds.iter().map(rows_of).sum::<u64>();
-                change.updated += merged.change.updated;
-                change.unchanged += merged.change.unchanged;
-                removed.extend(merged.removed);
-                actions.extend(adds.into_iter().map(Action::Add));
-                if before != (actions.len(), removed.len(), new_terms.len()) {
-                    changed.push(dataset.name.clone());
-                }
+            let mut plan = Plan::default();
+            let planned = self.plan(sets, &ranges, &mut written, &mut plan).await;
+            let fresh = |plan: &Plan, written: &[Written]| -> Vec<Add> {
+                let kept = written.iter().flat_map(HashMap::values).map(|(_, add)| add.clone());
+                plan.rewritten.iter().cloned().chain(kept).collect()
+            };
+            if let Err(e) = planned {
+                self.take_back(&fresh(&plan, &written)).await;
+                return Err(e);
             }
-            if changed.is_empty() {
-                return Ok(Outcome { version: self.version(), change, committed: false });
+            if plan.changed.is_empty() && transactions.is_empty() {
+                return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
             }
             let info = CommitInfo {
                 operation: "upsert".into(),
-                datasets: changed,
-                inserted: change.inserted,
-                updated: change.updated,
+                datasets: plan.changed.clone(),
+                inserted: plan.change.inserted,
+                updated: plan.change.updated,
                 deleted: 0,
             };
-            let done = self.commit(actions, &removed, &new_terms, &info, transaction.as_slice()).await?;
-            if let Some(version) = done {
-                return Ok(Outcome { version, change, committed: true });
+            let actions = plan.rewritten.iter().chain(&plan.added).cloned().map(Action::Add).collect();
+            let done = self.commit(actions, &plan.removed, &plan.terms, &info, &transactions).await;
+            match done {
+                Ok(Some(version)) => return Ok(Outcome { version, change: plan.change, committed: true }),
+                // rewritten rows were those of the version that lost
+                Ok(None) => self.take_back(&plan.rewritten).await,
+                Err(e) => {
+                    if matches!(e, TableError::NoSpace { .. }) {
+                        self.take_back(&fresh(&plan, &written)).await;
+                    }
+                    return Err(e);
+                }
             }
         }
         Err(TableError::Contended(TRIES))
+    }
+
+    async fn are_keys_used(
+        &self,
+        sets: &[(DatasetInfo, Arc<dyn SortedRecords>)],
+        key: &str,
+    ) -> Result<bool, TableError> {
+        for (dataset, _) in sets {
+            if !self.is_key_used(&dataset.name, key).await? {
+                return Ok(false);
+            }
+        }
+        Ok(!sets.is_empty())
+    }
+
+    /// Writes the files of a commit against the version that `self` shows.
+    async fn plan(
+        &self,
+        sets: &[(DatasetInfo, Arc<dyn SortedRecords>)],
+        ranges: &[Vec<(String, String)>],
+        written: &mut [Written],
+        plan: &mut Plan,
+    ) -> Result<(), TableError> {
+        let held = self.datasets()?;
+        for (((dataset, records), ranges), written) in sets.iter().zip(ranges).zip(written) {
+            let mut terms = held.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+            terms.visibility = terms.visibility.or(Some(Visibility::Public));
+            let is_changed = held.get(&dataset.name) != Some(&terms);
+            let before = (plan.added.len(), plan.rewritten.len());
+            let merged = self.compare_files(&dataset.name, ranges, records).await?;
+            for rows in &merged.rewritten {
+                let part = self.write_part(&dataset.name, encode(rows, Effort::Quick)?).await?;
+                plan.rewritten.push(part);
+            }
+            let adds = self.add_new(&dataset.name, ranges.len(), records, merged.known, written).await?;
+            plan.change.inserted += adds.iter().map(rows_of).sum::<u64>();
+            plan.change.updated += merged.change.updated;
+            plan.change.unchanged += merged.change.unchanged;
+            plan.removed.extend(merged.removed);
+            plan.added.extend(adds);
+            if is_changed || before != (plan.added.len(), plan.rewritten.len()) {
+                plan.changed.push(dataset.name.clone());
+            }
+            plan.terms.extend(is_changed.then_some(terms));
+        }
+        Ok(())
     }
 
     /// Writes the rows that are not known, some pieces at a time.
@@ -142,7 +202,7 @@ impl Table {
         pieces: usize,
         records: &Arc<dyn SortedRecords>,
         mut known: HashMap<usize, Vec<bool>>,
-        written: &mut HashMap<usize, (Vec<bool>, Add)>,
+        written: &mut Written,
     ) -> Result<Vec<Add>, TableError> {
         let mut adds = Vec::new();
         let pieces: Vec<(usize, Vec<bool>)> =
@@ -160,24 +220,30 @@ impl Table {
             })
             .await??;
             let puts = encoded.into_iter().filter_map(|(piece, bytes, known)| Some((piece, bytes?, known)));
-            let puts = puts.map(|(piece, bytes, known)| async move {
-                Ok::<_, TableError>((piece, known, self.write_part(dataset, bytes).await?))
-            });
-            for (piece, known, add) in futures::future::try_join_all(puts).await? {
-                adds.push(add.clone());
-                written.insert(piece, (known, add));
+            let puts =
+                puts.map(|(piece, bytes, known)| async move { (piece, known, self.write_part(dataset, bytes).await) });
+            // all of them are waited for, so that what was written is known also where one failed
+            let mut failed = None;
+            for (piece, known, put) in futures::future::join_all(puts).await {
+                match put {
+                    Ok(add) => {
+                        adds.push(add.clone());
+                        if let Some((_, old)) = written.insert(piece, (known, add)) {
+                            self.take_back(&[old]).await;
+                        }
+                    }
+                    Err(e) => failed = failed.or(Some(e)),
+                }
+            }
+            if let Some(e) = failed {
+                return Err(e);
             }
         }
         Ok(adds)
     }
 
-    async fn write_part(&self, dataset: &str, bytes: Bytes) -> Result<Add, TableError> {
-        let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-        self.write_file(dataset, path, bytes).await
-    }
-
     /// Compares the records with the files of the dataset whose ids they may share.
-    async fn merge(
+    async fn compare_files(
         &self,
         dataset: &str,
         ranges: &[(String, String)],

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::DeltaTableError;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt as _, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as StorePath;
 
 use super::files::{Effort, ROWS_PER_FILE, checked_path, encode, footer, read_ids, read_parquet};
+use super::log::{CommitId, Entry, entry};
 use super::{CommitInfo, DATASET_KEY, DataFile, Table, TableError, commit_metadata};
 use crate::catalogue::DatasetInfo;
 use crate::columns::{DATASET, RecordColumns, to_batch};
@@ -27,8 +28,8 @@ pub struct Outcome {
     pub version: u64,
     /// What was changed; all counts zero where nothing was.
     pub change: Change,
-    /// Whether a commit was made. None is made where nothing changes, or where a commit with the same idempotency key
-    /// is there already.
+    /// Whether a commit was made. None is made where a commit with the same idempotency key is there already, or where
+    /// nothing changes and there is no key to remember.
     pub committed: bool,
 }
 
@@ -43,6 +44,18 @@ pub struct Change {
     pub unchanged: u64,
     /// Records taken out.
     pub deleted: u64,
+}
+
+/// Application ids of idempotency keys begin with this.
+const KEY_PREFIX: &str = "matgenome:upsert:";
+/// Transaction version of a key that counts in its own dataset.
+pub(super) const KEY_OF_DATASET: i64 = 2;
+/// Transaction version of a key as written by 0.1, which counted in all datasets. The number tells the two apart where
+/// an old key looks like a dataset and a new key.
+const KEY_OF_ALL: i64 = 1;
+
+pub(super) fn key_id(dataset: &str, key: &str) -> String {
+    format!("{KEY_PREFIX}{dataset}:{key}")
 }
 
 /// The files that a commit takes out and puts in.
@@ -98,25 +111,20 @@ impl Table {
                 let before = rows.len();
                 let kept: Vec<Record> = rows.into_iter().filter(|r| !ids.contains(&r.id)).collect();
                 plan.change.deleted += (before - kept.len()) as u64;
-                plan.added.extend((!kept.is_empty()).then_some(kept));
+                plan.added.extend(kept.chunks(ROWS_PER_FILE).map(<[Record]>::to_vec));
                 plan.removed.push(file);
             }
             if plan.removed.is_empty() {
                 return Ok(Outcome { version: self.version(), change: plan.change, committed: false });
             }
-            let mut actions: Vec<Action> = Vec::new();
-            for chunk in &plan.added {
-                let bytes = encode(chunk, Effort::Quick)?;
-                let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
-                actions.push(Action::Add(self.write_file(dataset, path, bytes).await?));
-            }
+            let parts = self.write_parts(dataset, &plan.added).await?;
             let info = CommitInfo {
                 operation: "delete".into(),
                 datasets: vec![dataset.to_owned()],
                 deleted: plan.change.deleted,
                 ..Default::default()
             };
-            if let Some(version) = self.commit(actions, &plan.removed, &[], &info, &[]).await? {
+            if let Some(version) = self.commit_parts(parts, &plan.removed, &[], &info, &[]).await? {
                 return Ok(Outcome { version, change: plan.change, committed: true });
             }
         }
@@ -179,13 +187,75 @@ impl Table {
         Ok(self.delta.snapshot()?.transaction_version(self.delta.log_store().as_ref(), app).await?)
     }
 
-    pub(super) async fn already(&self, transaction: Option<&Transaction>) -> Result<Option<Outcome>, TableError> {
-        let Some(transaction) = transaction else { return Ok(None) };
-        let seen = self.transaction_version(&transaction.app_id).await?;
-        Ok(seen.map(|_| Outcome { version: self.version(), change: Change::default(), committed: false }))
+    /// Whether a commit to this dataset with this idempotency key is in the log.
+    pub(super) async fn is_key_used(&self, dataset: &str, key: &str) -> Result<bool, TableError> {
+        if self.transaction_version(&key_id(dataset, key)).await?.is_some_and(|v| v >= KEY_OF_DATASET) {
+            return Ok(true);
+        }
+        let of_all = self.transaction_version(&format!("{KEY_PREFIX}{key}")).await?;
+        Ok(of_all == Some(KEY_OF_ALL))
     }
 
-    pub(super) async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {
+    /// Writes one data file for each chunk; all of them, or none that stays.
+    async fn write_parts(&self, dataset: &str, chunks: &[Vec<Record>]) -> Result<Vec<Add>, TableError> {
+        let mut parts = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            match self.write_part(dataset, encode(chunk, Effort::Quick)?).await {
+                Ok(part) => parts.push(part),
+                Err(e) => {
+                    self.take_back(&parts).await;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Writes one data file; no commit names it yet.
+    pub(super) async fn write_part(&self, dataset: &str, bytes: Bytes) -> Result<Add, TableError> {
+        let path = checked_path(dataset, &format!("part-{}", uuid::Uuid::new_v4()), &bytes);
+        let written = self.write_file(dataset, path.clone(), bytes).await;
+        if written.is_err() {
+            self.take_back_paths(&[path]).await;
+        }
+        written
+    }
+
+    /// Removes files that were written for a commit that is certainly not made.
+    pub(super) async fn take_back(&self, parts: &[Add]) {
+        self.take_back_paths(&parts.iter().map(|part| part.path.clone()).collect::<Vec<_>>()).await;
+    }
+
+    async fn take_back_paths(&self, paths: &[String]) {
+        for path in paths {
+            let Ok(location) = StorePath::parse(path) else { continue };
+            // what cannot be removed now is an orphan that no version names: `clean_orphans` takes it later
+            if let Err(e) = self.store().delete(&location).await
+                && !matches!(e, object_store::Error::NotFound { .. })
+            {
+                tracing::debug!(%path, "a file of a commit that was not made stays for now: {e}");
+            }
+        }
+    }
+
+    /// Commits files of [`Table::write_part`], and takes them back where the commit is certainly not made.
+    pub(super) async fn commit_parts(
+        &mut self,
+        parts: Vec<Add>,
+        removed: &[DataFile],
+        terms: &[DatasetInfo],
+        info: &CommitInfo,
+        transactions: &[Transaction],
+    ) -> Result<Option<u64>, TableError> {
+        let actions = parts.iter().cloned().map(Action::Add).collect();
+        let done = self.commit(actions, removed, terms, info, transactions).await;
+        if matches!(done, Ok(None) | Err(TableError::NoSpace { .. })) {
+            self.take_back(&parts).await;
+        }
+        done
+    }
+
+    async fn write_file(&self, dataset: &str, path: String, bytes: Bytes) -> Result<Add, TableError> {
         let (rows, ids) = footer(&bytes)?;
         let size = bytes.len() as i64;
         let mut stats = serde_json::json!({ "numRecords": rows });
@@ -196,7 +266,9 @@ impl Table {
         }
         let location =
             StorePath::parse(&path).map_err(|e| TableError::Corrupt { what: path.clone(), why: e.to_string() })?;
-        self.store().put(&location, bytes.into()).await?;
+        if let Err(e) = self.store().put(&location, bytes.into()).await {
+            return Err(TableError::from(e).explained(self.location()));
+        }
         Ok(Add {
             path,
             partition_values: HashMap::from([(DATASET.to_owned(), Some(dataset.to_owned()))]),
@@ -208,7 +280,10 @@ impl Table {
         })
     }
 
-    /// Commits against exactly the version that `self` shows. `None`: another writer was first.
+    /// Commits against exactly the version that `self` shows. `None`: another writer was first, and nothing was changed.
+    ///
+    /// A response may be lost after the commit went through, and what follows a commit (a checkpoint) may fail: each
+    /// commit carries an id of its own, and after any error the log says whether it is there.
     pub(super) async fn commit(
         &mut self,
         mut actions: Vec<Action>,
@@ -218,9 +293,11 @@ impl Table {
         transactions: &[Transaction],
     ) -> Result<Option<u64>, TableError> {
         let state = self.delta.snapshot()?.clone();
+        // a commit that only puts the same records into other files says so
+        let data_change = !actions.iter().any(|action| matches!(action, Action::Add(add) if !add.data_change));
         for view in state.log_data().iter() {
             if removed.iter().any(|f| f.path == view.path()) {
-                actions.push(Action::Remove(view.remove_action(true)));
+                actions.push(Action::Remove(view.remove_action(data_change)));
             }
         }
         if !terms.is_empty() {
@@ -235,8 +312,9 @@ impl Table {
         }
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(vec![DATASET.into()]), predicate: None };
+        let id = CommitId::new();
         let properties = CommitProperties::default()
-            .with_metadata(commit_metadata(info))
+            .with_metadata(commit_metadata(info).into_iter().chain([id.metadata()]))
             .with_application_transactions(transactions.to_vec())
             .with_max_retries(0);
         let before = state.version();
@@ -244,32 +322,26 @@ impl Table {
             .with_actions(actions)
             .build(Some(state.snapshot()), self.delta.log_store(), operation)
             .await;
-        match done {
+        let error = match done {
             Ok(done) => {
-                self.refresh().await?;
-                Ok(Some(done.version()))
+                self.delta.state = Some(done.snapshot());
+                return Ok(Some(done.version()));
             }
-            Err(error) => {
-                self.refresh().await?;
-                let lost_race = matches!(
-                    error,
-                    DeltaTableError::VersionAlreadyExists(_)
-                        | DeltaTableError::Transaction {
-                            source: TransactionError::MaxCommitAttempts(_) | TransactionError::CommitConflict(_)
-                        }
-                );
-                // before all else: a writer that lost to another one with the same key has committed nothing
-                if lost_race && self.version() > before {
-                    return Ok(None);
+            Err(error) => TableError::from(error).explained(self.location()),
+        };
+        let wanted = before + 1;
+        match entry(self.store().as_ref(), wanted, &id).await {
+            Ok(Entry::Ours) => {
+                // the commit stands, whatever comes now: every write and every look at the newest version refreshes
+                if let Err(e) = self.refresh().await {
+                    tracing::debug!("version {wanted} is committed and not loaded yet: {e}");
                 }
-                // a response may be lost after the commit went through: our transaction in the log decides
-                if let [first, ..] = transactions
-                    && self.transaction_version(&first.app_id).await?.is_some_and(|v| v >= first.version)
-                {
-                    return Ok(Some(self.version()));
-                }
-                Err(error.into())
+                Ok(Some(wanted))
             }
+            Ok(Entry::Others) => Ok(None),
+            Ok(Entry::None) => Err(error),
+            Err(cut @ TableError::CutOff { .. }) => Err(cut),
+            Err(look) => Err(TableError::Unknown { commit: error.to_string(), look: look.to_string() }),
         }
     }
 }
