@@ -54,7 +54,11 @@ fn check_whole(records: &BTreeMap<String, Record>, version: u64) -> BTreeMap<u64
         let writes: HashSet<&str> = rows.iter().map(|r| r.attributes["write"].as_str()).collect();
         let values: HashSet<u64> = rows.iter().map(|r| r.measurements[0].value.to_bits()).collect();
         assert_eq!((writes.len(), values.len()), (1, 1), "group {group} at version {version} is of several writes");
-        assert_eq!(rows[0].attributes["size"], rows.len().to_string(), "group {group} at version {version} is not whole");
+        assert_eq!(
+            rows[0].attributes["size"],
+            rows.len().to_string(),
+            "group {group} at version {version} is not whole"
+        );
         shown.insert(group, rows[0].attributes["write"].clone());
     }
     shown
@@ -144,12 +148,12 @@ fn two_writers_and_four_readers() {
     let end = Instant::now() + Duration::from_secs(seconds);
     let all: Vec<Vec<Done>> = std::thread::scope(|scope| {
         let (path, stop, looks) = (folder.path(), &stop, &looks);
-        let writers: Vec<_> =
-            (0..WRITERS).map(|n| scope.spawn(move || run(writer(path, n, seed, stop)))).collect();
-        let readers: Vec<_> =
-            (0..READERS).map(|n| scope.spawn(move || run(reader(path, n, stop, looks)))).collect();
+        let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || run(writer(path, n, seed, stop)))).collect();
+        let readers: Vec<_> = (0..READERS).map(|n| scope.spawn(move || run(reader(path, n, stop, looks)))).collect();
         // a thread that failed ends the others too
-        while Instant::now() < end && !writers.iter().any(|w| w.is_finished()) && !readers.iter().any(|r| r.is_finished())
+        while Instant::now() < end
+            && !writers.iter().any(|w| w.is_finished())
+            && !readers.iter().any(|r| r.is_finished())
         {
             std::thread::sleep(Duration::from_millis(20));
         }
