@@ -23,9 +23,16 @@ const ROWS: u64 = 25;
 /// Elements with which each row of a group has a formula of its own.
 const METALS: [&str; 8] = ["Li", "Na", "K", "Rb", "Cs", "Mg", "Ca", "Sr"];
 
-/// The formula of a row: LiF, LiF2, ... : one material each.
+/// The formula of a row: one material each.
 fn formula(group: u64, row: u64) -> String {
     format!("{}F{}", METALS[group as usize], row + 1)
+}
+
+/// The material that a row speaks about: its formula with the elements in the order of the alphabet.
+fn material(group: u64, row: u64) -> String {
+    let metal = METALS[group as usize];
+    let fluorine = if row == 0 { "F".to_owned() } else { format!("F{}", row + 1) };
+    if metal < "F" { format!("{metal}{fluorine}") } else { format!("{fluorine}{metal}") }
 }
 
 /// A batch: the groups that it writes and its number.
@@ -136,11 +143,11 @@ fn check_answer(answer: &Value, groups: &BTreeMap<u64, u64>) {
     assert_eq!(found.len() as u64, all.min(1000), "{}", answer["meta"]);
     let mut want: BTreeMap<String, f64> = BTreeMap::new();
     for (&group, &number) in groups {
-        want.extend((0..ROWS).map(|row| (formula(group, row), gap(number, row))));
+        want.extend((0..ROWS).map(|row| (material(group, row), gap(number, row))));
     }
     for candidate in found {
         let verdicts = candidate["targets"].as_array().unwrap();
-        let name = candidate["formula"].as_str().unwrap();
+        let name = candidate["material"].as_str().unwrap();
         let value = verdicts.iter().find(|v| v["property"] == "band_gap").unwrap()["value"].as_f64().unwrap();
         let want = want.remove(name).unwrap_or_else(|| panic!("{name} is no material of these, or is there twice"));
         assert!((value - want).abs() < 1e-9, "{name}: {value}, not {want}");
@@ -192,7 +199,7 @@ fn kill_9_at_any_moment_of_ingest_and_search() {
         }
         // two at once; in half of the rounds they write some of the same groups
         let apart = random.below(2) == 0;
-        let running: Vec<Running> = (0..2)
+        let mut running: Vec<Running> = (0..2)
             .map(|n| {
                 number += 1;
                 let groups: Vec<u64> =
@@ -204,14 +211,21 @@ fn kill_9_at_any_moment_of_ingest_and_search() {
             .collect();
         let mut ended: Vec<(Batch, bool)> = Vec::new();
         let kill_server = random.below(3) == 0;
-        for mut one in running {
+        // each at a moment of its own, counted from the start of both
+        let begin = std::time::Instant::now();
+        let mut moments: Vec<(u64, usize)> = Vec::new();
+        for n in 0..running.len() {
             if random.below(4) > 0 {
-                std::thread::sleep(Duration::from_millis(random.below(whole.max(2) * 2 / 3)));
-                killed += u64::from(one.child.try_wait().unwrap().is_none());
-                one.child.kill().unwrap(); // SIGKILL
+                moments.push((random.below(whole.max(2)), n));
             }
-            ended.push(acknowledged(one));
         }
+        moments.sort_unstable();
+        for (moment, n) in moments {
+            std::thread::sleep(Duration::from_millis(moment).saturating_sub(begin.elapsed()));
+            killed += u64::from(running[n].child.try_wait().unwrap().is_none());
+            running[n].child.kill().unwrap(); // SIGKILL
+        }
+        ended.extend(running.into_iter().map(acknowledged));
         if kill_server {
             server = None; // SIGKILL too
         }

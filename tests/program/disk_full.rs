@@ -71,13 +71,15 @@ fn an_ingest_on_a_full_disk_changes_nothing_and_goes_through_later() {
         let arguments = ["ingest", text(file), "--mapping", text(&map), "--data", text(&data), "--no-bundled"];
         run(&[&arguments[..], &["--idempotency-key", key]].concat())
     };
-    // no space for anything but the table
     let filler = disk.0.path().join("filler");
     let first = ingest(&small, "small");
     assert_eq!(first.code, Some(0), "{first:?}");
 
     // space for some of it: the data file is cut off in the middle. Then for none at all
-    std::fs::write(&filler, vec![7u8; 3500 << 10]).unwrap();
+    fill(&filler);
+    let file = std::fs::OpenOptions::new().write(true).open(&filler).unwrap();
+    file.set_len(file.metadata().unwrap().len() - (150 << 10)).unwrap();
+    drop(file);
     for round in 0..4 {
         if round == 2 {
             fill(&filler);

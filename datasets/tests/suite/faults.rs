@@ -432,7 +432,7 @@ async fn two_faults_in_one_operation() {
         let kinds = [Kind::Clean, Kind::Torn, Kind::Lost];
         let mut faults = Vec::new();
         faults.push((Side::Write, (random(&mut state) % 4) as u32, kinds[(random(&mut state) % 3) as usize]));
-        if random(&mut state) % 2 == 0 {
+        if random(&mut state).is_multiple_of(2) {
             faults.push((Side::Write, (random(&mut state) % 5) as u32, kinds[(random(&mut state) % 3) as usize]));
         } else {
             faults.push((Side::Read, (random(&mut state) % 40) as u32, Kind::Clean));

@@ -123,7 +123,7 @@ async fn reader(folder: &Path, number: u64, stop: &AtomicBool, looks: &AtomicU64
     let mut table = Table::open(folder).await.unwrap().unwrap();
     let mut version = table.version();
     while !stop.load(Ordering::SeqCst) {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             table.refresh().await.unwrap();
         } else {
             table = Table::open(folder).await.unwrap().unwrap();
