@@ -59,7 +59,9 @@ impl Table {
     /// one id the last counts. The dataset's terms are kept with the records; empty fields keep their older values.
     ///
     /// # Errors
-    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed.
+    /// A record of another dataset, a bad dataset name, a property of the dataset's own that cannot be kept or that would
+    /// change the meaning of stored values ([`DatasetInfo::conflict_with`]), a value of such a property that nothing
+    /// defines, or a failure of the store; then nothing was changed.
     pub async fn upsert(
         &mut self,
         dataset: &DatasetInfo,
@@ -84,7 +86,15 @@ impl Table {
             }
             let plan = self.plan_upsert(&dataset.name, &incoming).await?;
             let known = self.datasets()?;
-            let mut terms = known.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+            let old = known.get(&dataset.name);
+            if let Some(problem) = old.and_then(|old| dataset.conflict_with(old)) {
+                return Err(TableError::Dataset(problem));
+            }
+            // `or` also orders the properties, so that saying the same again is no change
+            let mut terms = dataset.clone().or(old.unwrap_or(&DatasetInfo::unnamed_terms(&dataset.name)));
+            if let Some(problem) = incoming.values().find_map(|record| undefined(&terms, record)) {
+                return Err(TableError::Dataset(problem));
+            }
             terms.visibility = terms.visibility.or(Some(Visibility::Public));
             let new_terms = (known.get(&dataset.name) != Some(&terms)).then_some(terms);
             if plan.added.is_empty() && plan.removed.is_empty() && new_terms.is_none() {
@@ -344,6 +354,17 @@ impl Table {
             }
         }
     }
+}
+
+/// Why a record cannot be kept, if so: it has a value of a property that neither the dictionary nor its dataset defines,
+/// and that is written as a dataset's own.
+fn undefined(terms: &DatasetInfo, record: &Record) -> Option<String> {
+    let own = |key: &&str| key.contains(':') && terms.property(key).is_none();
+    let key = record.measurements.iter().map(|m| &*m.property).find(own)?;
+    Some(format!(
+        "record `{}` has a value of `{key}`, which dataset `{}` does not define: state it among the dataset's properties",
+        record.id, terms.name
+    ))
 }
 
 fn read_records(bytes: Bytes) -> Result<Vec<Record>, TableError> {
