@@ -11,8 +11,8 @@ use crate::output::{Failure, print, print_json, table, thousands};
 
 /// Lists the property dictionary, and the own properties of the datasets where there are any.
 pub async fn properties(common: &Common, search: Option<&str>, json: bool) -> Result<u8, Failure> {
-    let table = Table::open(&open::data_dir(common)?).await?;
-    let datasets = table.map(|table| table.datasets()).transpose()?.unwrap_or_default();
+    let records = Table::open(&open::data_dir(common)?).await?;
+    let datasets = records.map(|records| records.datasets()).transpose()?.unwrap_or_default();
     let own = datasets.values().flat_map(|info| &info.properties);
     let search = search.unwrap_or_default().to_lowercase();
     let wanted = |p: &&Property| [&p.key, &p.name, &p.group].iter().any(|text| text.to_lowercase().contains(&search));

@@ -2,14 +2,15 @@
 //!
 //! A quantity that the dictionary does not have becomes a property of the dataset that measures it: its key is
 //! `<dataset>:<snake_case>` (`my-lab:wear_rate`), its definition is kept with the dataset's terms
-//! ([`crate::catalogue::DatasetInfo::properties`]).
+//! ([`crate::catalogue::DatasetInfo::properties`]). What is after the `:` may be a key of the dictionary too, for a quantity
+//! that has the same name and is not the same: `wear_rate` alone is the dictionary's, always.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
 
-use super::{Axis, Better, Deviation, Property, check, dictionary};
+use super::{Axis, Better, Deviation, Property, check};
 use crate::unit::Unit;
 
 /// Properties of one dataset's own, at most.
@@ -101,11 +102,6 @@ pub fn problem(dataset: &str, property: &Property) -> Option<String> {
         return Some(format!(
             "`{key}` cannot be the key of a property of dataset `{dataset}`: write `{dataset}:` and up to {MAX_KEY} of \
              a-z, 0-9 and `_`, beginning with a letter"
-        ));
-    }
-    if dictionary().get(short).is_some() {
-        return Some(format!(
-            "property `{key}`: the dictionary has `{short}`; use that, or choose another key where it is not the same"
         ));
     }
     let words = [&property.name, &property.symbol, &property.unit, &property.group];
@@ -200,6 +196,7 @@ impl Kept {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::property::dictionary;
 
     fn wear() -> Property {
         Property::of_dataset("my-lab", "wear_rate", "", "mm^3/m", Axis::Log)
@@ -221,7 +218,7 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_is_named_with_the_mend() {
         type Change = fn(&mut Property);
-        let cases: [(Change, &str); 20] = [
+        let cases: [(Change, &str); 19] = [
             (|p| p.key = "wear_rate".into(), "write `my-lab:`"),
             (|p| p.key = "other:wear_rate".into(), "write `my-lab:`"),
             (|p| p.key = "my-lab:Wear".into(), "a-z"),
@@ -229,7 +226,6 @@ mod tests {
             (|p| p.key = "my-lab:".into(), "beginning with a letter"),
             (|p| p.key = "my-lab:a:b".into(), "a-z"),
             (|p| p.key = format!("my-lab:{}", "a".repeat(65)), "64"),
-            (|p| p.key = "my-lab:density".into(), "the dictionary has `density`"),
             (|p| p.unit = "furlong/m".into(), "furlong"),
             (|p| p.bounds = [1.0, 1.0], "not an interval"),
             (|p| p.bounds = [f64::NAN, 1.0], "beyond"),

@@ -156,10 +156,8 @@ async fn properties_that_cannot_be_kept_leave_everything_as_it_was() {
     let mut hub = Hub::new().await;
     let many = |from: usize, to: usize| with((from..to).map(|n| own(&format!("p{n}"))).collect());
     let foreign = Property::of_dataset("other", "x", "", "1", Axis::Log);
-    let known = Property::of_dataset("lab", "density", "", "g/cm^3", Axis::Linear);
     for (bad, word) in [
         (with(vec![foreign]), "write `lab:`"),
-        (with(vec![known]), "the dictionary has `density`"),
         (with(vec![own("x"), own("x")]), "stands twice"),
         (many(0, MAX_OWN_PROPERTIES + 1), "at most 256"),
     ] {

@@ -386,8 +386,9 @@ impl<'t> Parser<'t> {
             return None;
         }
         let end = self.lexer.own_key(self.current.at)?;
-        let rest = self.text.get(end..)?.trim_ascii_start();
-        (!(rest.starts_with("HAS") || rest.starts_with([':', '.']))).then_some(end)
+        let (key, rest) = (self.text.get(self.current.at..end)?, self.text.get(end..)?.trim_ascii_start());
+        let of_grammar = !key.contains('-') && (rest.starts_with("HAS") || rest.starts_with([':', '.']));
+        (!of_grammar).then_some(end)
     }
 
     /// The property that is asked about: of OPTIMADE's grammar, or a dataset's own.

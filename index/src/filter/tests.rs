@@ -416,7 +416,6 @@ fn keys_of_datasets_own_properties_are_names_and_nothing_of_the_grammar_changes(
         ("-lab:x > 1", 0),
         ("a = my-lab", 6),
         ("my-lab:wear rate > 1", 12),
-        ("my-lab:x HAS 1", 2),
     ] {
         assert_eq!(parse(filter).unwrap_err().at, at, "{filter}: {:?}", parse(filter));
     }
