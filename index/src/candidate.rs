@@ -357,7 +357,7 @@ pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Option<Material
     }
     // only a dataset that speaks of the material, or of its formula, can have a value of its own property
     let parent = m.parent[at];
-    let formula = (parent != u32::MAX).then(|| records_of(snapshot, scope, parent).1).unwrap_or_default();
+    let formula = if parent == u32::MAX { Vec::new() } else { records_of(snapshot, scope, parent).1 };
     let speaks = |name: &str| datasets.iter().chain(&formula).any(|dataset| dataset == name);
     let known = snapshot.properties(scope).filter(|p| p.dataset().is_none_or(speaks));
     let properties = known.filter_map(|p| property_answer(snapshot, scope, p, row)).collect();
