@@ -65,7 +65,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the property dictionary
+    /// List the property dictionary, and the datasets' own properties
     Properties {
         /// Only properties whose key, name or group contains this
         search: Option<String>,

@@ -40,7 +40,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
             commands::suggest::run(common, &spec, limit, format, out.as_deref()).await
         }
         Command::Show { material, json } => commands::show::run(common, &material, json).await,
-        Command::Properties { search, json } => commands::list::properties(search.as_deref(), json),
+        Command::Properties { search, json } => commands::list::properties(common, search.as_deref(), json).await,
         Command::Datasets { json } => commands::list::datasets(common, json).await,
         Command::History { json } => commands::list::history(common, json).await,
         Command::Export(export) => commands::export::run(common, &export).await,

@@ -2,13 +2,18 @@
 //!
 //! The dictionary is one data file, `properties.toml`, built into the program. A [`Property`] says the unit in which the
 //! hub keeps its values, the axis on which they are compared, and the typical deviation of a value, by method where
-//! that is known. [`Dictionary::by_alias`] reads the headers of real files.
+//! that is known. [`Dictionary::by_alias`] reads the headers of real files. What the dictionary lacks a dataset can bring
+//! itself: [`Property::of_dataset`], [`intern`].
 
 use crate::element::Element;
 use crate::unit::Unit;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::OnceLock;
+
+mod own;
+
+pub use own::{Listed, MAX_DEFINITIONS, MAX_OWN_PROPERTIES, TooManyDefinitions, intern, problem, widest_bounds};
 
 /// The text of the dictionary: `properties.toml`.
 pub const SOURCE: &str = include_str!("../properties.toml");
@@ -150,7 +155,8 @@ impl Property {
     /// Standard deviation of a value on the property's axis (log10 for log axes: sd / (value · ln 10)): from the
     /// reported uncertainty (one standard deviation in the unit, used where finite and above 0), else the method's
     /// typical error, else the property's. Always finite and above 0, at least 1e-4 of the place on the axis and 1e-6
-    /// of the bounds' width, so that no belief is infinitely sure.
+    /// of the bounds' width, so that no belief is infinitely sure. Bounds that are not stated ([`widest_bounds`]) have no
+    /// width that says anything: then at least 1e-12, and 1 (a decade on a log axis) where the value has no place.
     pub fn axis_sd(&self, value: f64, uncertainty: Option<f64>, method: Option<&str>) -> f64 {
         let reported = uncertainty.filter(|sd| sd.is_finite() && *sd > 0.0).map(Deviation::Absolute);
         let deviation = reported.or_else(|| self.method_deviation(method?)).unwrap_or(self.sd);
@@ -161,10 +167,11 @@ impl Property {
                 Deviation::Absolute(sd) => sd / (value * std::f64::consts::LN_10),
             },
         };
-        let [low, high] = self.bounds.map(|bound| self.axis.to_axis(bound));
         let place = self.axis.to_axis(value);
-        let floor = (1e-6 * (high - low)).max(if place.is_finite() { 1e-4 * place.abs() } else { 0.0 });
-        if sd.is_finite() { sd.max(floor) } else { (high - low).max(floor) }
+        let width = self.width();
+        let floor =
+            width.map_or(1e-12, |width| 1e-6 * width).max(if place.is_finite() { 1e-4 * place.abs() } else { 0.0 });
+        if sd.is_finite() { sd.max(floor) } else { width.unwrap_or(1.0).max(floor) }
     }
 }
 
@@ -202,7 +209,7 @@ impl Dictionary {
         for (index, property) in dictionary.properties.iter().enumerate() {
             let index = u16::try_from(index).map_err(|_| "more than 65,535 properties".to_owned())?;
             let key = &property.key;
-            check(property)?;
+            check(key, property)?;
             if dictionary.by_key.insert(key.clone(), index).is_some() {
                 return Err(format!("key {key} stands twice"));
             }
@@ -252,26 +259,7 @@ impl Dictionary {
 
     /// The keys that someone who wrote `text` may have meant, at most `n`, best first ("bandgap_energy": band_gap).
     pub fn closest(&self, text: &str, n: usize) -> Vec<&str> {
-        let wanted = folded(text);
-        let likeness = |name: &str| {
-            let name = folded(name);
-            if name == wanted {
-                return 2.0;
-            }
-            if name.chars().count() < 3 {
-                return 0.0;
-            }
-            similarity(&wanted, &name)
-        };
-        let mut scored: Vec<(f64, &str)> = self
-            .iter()
-            .map(|property| {
-                let names = property.aliases.iter().chain([&property.key, &property.name]);
-                (names.map(|name| likeness(name)).fold(0.0, f64::max), property.key.as_str())
-            })
-            .collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-        scored.into_iter().filter(|(score, _)| *score > 0.3).take(n).map(|(_, key)| key).collect()
+        closest(self.iter(), text, n)
     }
 
     /// The property that a column header means, whatever its case, punctuation, LaTeX, subscripts, words such as
@@ -318,11 +306,36 @@ impl Dictionary {
     }
 }
 
-/// What a property must satisfy by itself.
-fn check(property: &Property) -> Result<(), String> {
+/// The keys of those properties that someone who wrote `text` may have meant, at most `n`, best first.
+pub fn closest<'a>(properties: impl IntoIterator<Item = &'a Property>, text: &str, n: usize) -> Vec<&'a str> {
+    let wanted = folded(text);
+    let likeness = |name: &str| {
+        let name = folded(name);
+        if name == wanted {
+            return 2.0;
+        }
+        if name.chars().count() < 3 {
+            return 0.0;
+        }
+        similarity(&wanted, &name)
+    };
+    let mut scored: Vec<(f64, &str)> = properties
+        .into_iter()
+        .map(|property| {
+            let names = [property.short_key(), &property.key, &property.name].into_iter();
+            let names = names.chain(property.aliases.iter().map(String::as_str));
+            (names.map(likeness).fold(0.0, f64::max), property.key.as_str())
+        })
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().filter(|(score, _)| *score > 0.3).take(n).map(|(_, key)| key).collect()
+}
+
+/// What a property must satisfy by itself; `snake` is its key, without the dataset where it has one.
+fn check(snake: &str, property: &Property) -> Result<(), String> {
     let Property { key, bounds: [low, high], .. } = property;
     let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if key.is_empty() || !key.chars().all(is_key) {
+    if snake.is_empty() || !snake.chars().all(is_key) {
         return Err(format!("key {key} is not snake case"));
     }
     Unit::parse(&property.unit).map_err(|error| format!("{key}: {error}"))?;

@@ -293,7 +293,7 @@ pub struct MaterialAnswer {
     pub space_group: Option<i16>,
     /// Its elements.
     pub elements: Vec<String>,
-    /// What is believed and known of each property, in dictionary order.
+    /// What is believed and known of each property: in dictionary order, then those of the datasets' own.
     pub properties: Vec<PropertyAnswer>,
     /// The records that speak about it.
     pub records: Vec<String>,
@@ -355,7 +355,12 @@ pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Option<Material
     if records.is_empty() {
         return None;
     }
-    let properties = dictionary().iter().filter_map(|p| property_answer(snapshot, scope, p, row)).collect();
+    // only a dataset that speaks of the material, or of its formula, can have a value of its own property
+    let parent = m.parent[at];
+    let formula = if parent == u32::MAX { Vec::new() } else { records_of(snapshot, scope, parent).1 };
+    let speaks = |name: &str| datasets.iter().chain(&formula).any(|dataset| dataset == name);
+    let known = snapshot.properties(scope).filter(|p| p.dataset().is_none_or(speaks));
+    let properties = known.filter_map(|p| property_answer(snapshot, scope, p, row)).collect();
     Some(MaterialAnswer {
         version: snapshot.version,
         material: m.id.value(at).to_owned(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use datasets::bundled;
-use datasets::property::dictionary;
+use datasets::property::Property;
 use datasets::record::Record;
 use datasets::table::{Commit, Table, TableError};
 use gpu::{Device, GpuError};
@@ -211,10 +211,18 @@ impl Hub {
     }
 }
 
+/// Properties whose beliefs are made ahead, at most: fewer than a snapshot keeps.
+const WARM: usize = 200;
+
 fn warm_up(snapshot: &Snapshot) {
     let scope = snapshot.visible(Viewer::Public);
     snapshot.members(&scope);
-    snapshot.measurements.properties.par_iter().filter_map(|key| dictionary().get(key)).for_each(|property| {
+    let known = snapshot.measurements.properties.iter().filter_map(|key| snapshot.property(key, &scope));
+    let mut known: Vec<&Property> = known.collect();
+    // the dictionary's first; more than the snapshot keeps beliefs of would push each other out
+    known.sort_by_key(|property| property.dataset().is_some());
+    known.truncate(WARM);
+    known.into_par_iter().for_each(|property| {
         snapshot.beliefs(&scope, property, None).population();
     });
 }

@@ -1,7 +1,7 @@
 //! From records to answers.
 //!
 //! [`snapshot`] holds everything of one table version: [`materials`], [`measurements`] and, made at the first question,
-//! [`belief`]s under a [`scope`]. [`spec`] reads what is wanted, [`filter`] and [`merit`] its two small languages, [`search`]
+//! [`belief`]s under a [`scope`]; [`properties`] says what can be asked about. [`spec`] reads what is wanted, [`filter`] and [`merit`] its two small languages, [`search`]
 //! finds and orders the candidates, [`candidate`] puts the answer together, [`store`] keeps a snapshot on disk, and
 //! [`hub`] is the face of it all.
 //!
@@ -14,6 +14,7 @@ pub mod hub;
 pub mod materials;
 pub mod measurements;
 pub mod merit;
+pub mod properties;
 pub mod scope;
 pub mod search;
 pub mod snapshot;

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use datasets::property::{Axis, Property, dictionary};
+use datasets::property::{Axis, Property};
 use datasets::record::Evidence;
 
 use crate::belief::{Belief, Beliefs, floor_sd};
+use crate::properties::own_key_at_start;
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 
@@ -34,6 +35,8 @@ pub struct Merit {
     tree: Tree,
     /// The properties that it uses, each once, in key order.
     pub properties: Vec<&'static str>,
+    /// Their definitions, in the same order.
+    definitions: Vec<&'static Property>,
     text: String,
 }
 
@@ -52,15 +55,16 @@ struct Monomial {
 }
 
 impl Merit {
-    /// Reads an index of merit.
+    /// Reads an index of merit over the properties that a snapshot knows under a scope.
     ///
     /// # Errors
     /// Unknown property (with the closest), unbalanced parentheses, or no property at all.
-    pub fn parse(text: &str) -> Result<Merit, MeritError> {
+    pub fn parse(text: &str, snapshot: &Snapshot, scope: &Scope) -> Result<Merit, MeritError> {
         if text.chars().count() > MAX_CHARACTERS {
             return Err(MeritError { at: MAX_CHARACTERS, message: format!("longer than {MAX_CHARACTERS} characters") });
         }
-        let mut parser = Parser { chars: text.chars().collect(), at: 0, properties: Vec::new(), depth: 0 };
+        let chars = text.chars().collect();
+        let mut parser = Parser { chars, at: 0, properties: Vec::new(), depth: 0, snapshot, scope };
         let tree = parser.sum()?;
         parser.space();
         if parser.at < parser.chars.len() {
@@ -71,15 +75,16 @@ impl Merit {
         }
         // properties in key order, so that the same index written in another order is believed the same
         let mut order: Vec<usize> = (0..parser.properties.len()).collect();
-        order.sort_by_key(|&i| parser.properties[i]);
+        order.sort_by_key(|&i| &parser.properties[i].key);
         let mut rank = vec![0; order.len()];
         for (new, &old) in order.iter().enumerate() {
             rank[old] = new;
         }
-        let properties = order.iter().map(|&i| parser.properties[i]).collect();
+        let definitions: Vec<&'static Property> = order.iter().map(|&i| parser.properties[i]).collect();
         Ok(Merit {
             tree: tree.renumber(&rank),
-            properties,
+            properties: definitions.iter().map(|p| p.key.as_str()).collect(),
+            definitions,
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
         })
     }
@@ -94,20 +99,15 @@ impl Merit {
         if self.tree.monomial().is_some_and(|m| m.factor > 0.0) { Axis::Log } else { Axis::Linear }
     }
 
-    /// The dictionary's definitions of the properties used.
-    fn definitions(&self) -> Vec<&'static Property> {
-        self.properties.iter().filter_map(|key| dictionary().get(key)).collect()
-    }
-
     /// The unit, as the same formula over the properties' units.
     pub fn unit(&self) -> String {
-        let units: Vec<String> = self.definitions().iter().map(|p| p.unit.clone()).collect();
+        let units: Vec<String> = self.definitions.iter().map(|p| p.unit.clone()).collect();
         self.tree.unit(&units)
     }
 
     /// The beliefs about this index: for each material with a belief about every part of it.
     pub fn beliefs(&self, snapshot: &Snapshot, scope: &Scope) -> Beliefs {
-        let definitions = self.definitions();
+        let definitions = &self.definitions;
         let parts: Vec<_> = definitions.iter().map(|p| snapshot.beliefs(scope, p, None)).collect();
         let Some(rarest) = parts.iter().min_by_key(|b| b.len()) else { return Beliefs::default() };
         let monomial = self.tree.monomial().filter(|m| m.factor > 0.0);
@@ -121,8 +121,8 @@ impl Merit {
                 continue;
             }
             let belief = match &monomial {
-                Some(monomial) => product(monomial, &known, &definitions),
-                None => general(&self.tree, &known, &definitions),
+                Some(monomial) => product(monomial, &known, definitions),
+                None => general(&self.tree, &known, definitions),
             };
             if let Some(belief) = belief {
                 beliefs.push(row, belief);
@@ -257,14 +257,16 @@ impl Tree {
     }
 }
 
-struct Parser {
+struct Parser<'s> {
     chars: Vec<char>,
     at: usize,
-    properties: Vec<&'static str>,
+    properties: Vec<&'static Property>,
     depth: usize,
+    snapshot: &'s Snapshot,
+    scope: &'s Scope,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn error(&self, message: &str) -> MeritError {
         MeritError { at: self.at + 1, message: message.to_owned() }
     }
@@ -312,7 +314,7 @@ impl Parser {
         Ok(base)
     }
 
-    fn nested<T>(&mut self, parse: fn(&mut Parser) -> Result<T, MeritError>) -> Result<T, MeritError> {
+    fn nested<T>(&mut self, parse: fn(&mut Self) -> Result<T, MeritError>) -> Result<T, MeritError> {
         if self.depth >= MAX_NESTING {
             // at the character just read
             return Err(MeritError { at: self.at, message: format!("nested deeper than {MAX_NESTING}") });
@@ -337,6 +339,11 @@ impl Parser {
                 None => Err(MeritError { at: start + 1, message: "this `(` is never closed".into() }),
             };
         }
+        // before numbers, because the name of a dataset may begin with a digit
+        if let Some(length) = self.own_key() {
+            self.at += length;
+            return self.property(start);
+        }
         if first.is_ascii_digit() || first == '.' {
             while self.chars.get(self.at).is_some_and(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E')) {
                 self.at += 1;
@@ -351,27 +358,51 @@ impl Parser {
             while self.chars.get(self.at).is_some_and(|c| c.is_ascii_alphanumeric() || *c == '_') {
                 self.at += 1;
             }
-            let key: String = self.chars[start..self.at].iter().collect();
-            let Some(property) = dictionary().get(&key) else {
-                let near = dictionary().closest(&key, 3).join(", ");
-                let message = format!("there is no property `{key}`; the closest are {near}");
-                return Err(MeritError { at: start + 1, message });
-            };
-            let known = self.properties.iter().position(|k| *k == property.key);
-            let index = known.unwrap_or_else(|| {
-                self.properties.push(&property.key);
-                self.properties.len() - 1
-            });
-            return Ok(Tree::Property(index));
+            return self.property(start);
         }
         Err(self.error(&format!("`{first}` is unexpected: write property keys, numbers, + - * / ^ and parentheses")))
+    }
+
+    /// How many characters from here on are the key of a dataset's own property, if one stands here: all that a
+    /// dataset's name may hold up to a `:`, so a minus before such a key needs a space.
+    fn own_key(&self) -> Option<usize> {
+        let ascii = self.chars[self.at..].iter().map_while(|c| u8::try_from(*c).ok().filter(u8::is_ascii));
+        own_key_at_start(&ascii.collect::<Vec<u8>>())
+    }
+
+    /// The property whose name was read, from `start` to here.
+    fn property(&mut self, start: usize) -> Result<Tree, MeritError> {
+        let key: String = self.chars[start..self.at].iter().collect();
+        let property = self
+            .snapshot
+            .find_property(&key, self.scope)
+            .map_err(|e| MeritError { at: start + 1, message: e.message })?;
+        let known = self.properties.iter().position(|known| known.key == property.key);
+        let index = known.unwrap_or_else(|| {
+            self.properties.push(property);
+            self.properties.len() - 1
+        });
+        Ok(Tree::Property(index))
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use arrow::array::StringArray;
+
     use super::*;
+    use crate::materials::Materials;
+    use crate::measurements::{Measurements, Records};
+
+    /// Over the dictionary alone.
+    fn parse(text: &str) -> Result<Merit, MeritError> {
+        let none = || StringArray::from_iter_values([""; 0]);
+        let materials = Materials::new(none(), none(), vec![], vec![], vec![], vec![]);
+        let records = Records { id: none(), material: vec![], dataset: vec![] };
+        let snapshot = Snapshot::new(0, materials, records, Measurements::default(), vec![]);
+        Merit::parse(text, &snapshot, &Scope(vec![]))
+    }
 
     #[test]
     fn products_of_powers_are_logarithmic() {
@@ -382,13 +413,13 @@ mod tests {
             ("-density", Axis::Linear),
             ("band_gap^density", Axis::Linear),
         ] {
-            assert_eq!(Merit::parse(text).unwrap().axis(), axis, "{text}");
+            assert_eq!(parse(text).unwrap().axis(), axis, "{text}");
         }
     }
 
     #[test]
     fn values_follow_the_usual_precedence() {
-        let merit = Merit::parse("bulk_modulus - 2 * density ^ 2 ^ 0.5 / 4").unwrap();
+        let merit = parse("bulk_modulus - 2 * density ^ 2 ^ 0.5 / 4").unwrap();
         assert_eq!(merit.properties, ["bulk_modulus", "density"]);
         let expected = 100.0 - 2.0 * 9f64.powf(2f64.powf(0.5)) / 4.0;
         assert!((merit.tree.value(&[100.0, 9.0]) - expected).abs() < 1e-12);
@@ -407,7 +438,7 @@ mod tests {
             (&"(".repeat(500), 33, "deeper"),
             (&"-".repeat(900), 33, "deeper"),
         ] {
-            let error = Merit::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert_eq!(error.at, at, "{text}: {error}");
             assert!(error.message.contains(word), "{text}: {error}");
         }

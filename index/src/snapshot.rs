@@ -10,13 +10,14 @@ use arrow::array::{Array as _, RecordBatch, StringArray, StringBuilder};
 use datasets::catalogue::DatasetInfo;
 use datasets::columns::RecordColumns;
 use datasets::formula::Formula;
-use datasets::property::{Property, dictionary};
+use datasets::property::Property;
 use datasets::record::{Evidence, dataset_of, material_id};
 use datasets::table::{Table, TableError};
 
 use crate::belief::{At, Beliefs, Ground};
 use crate::materials::{Label, Materials};
 use crate::measurements::{Measurements, Records};
+use crate::properties::Own;
 use crate::scope::{Scope, Viewer};
 
 /// A dataset of the snapshot, with its counts.
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub measurements: Measurements,
     /// The datasets, by name.
     pub datasets: Vec<Dataset>,
+    /// The datasets' own properties.
+    pub(crate) own: Own,
     beliefs: Cache<BeliefKey, Beliefs>,
     members: Cache<Scope, gpu::Mask>,
     pub(crate) filters: Cache<(Scope, String), gpu::Mask>,
@@ -93,6 +96,11 @@ impl Snapshot {
         measurements: Measurements,
         infos: Vec<DatasetInfo>,
     ) -> Snapshot {
+        // `build` and the store have done this before, so it cannot fail here
+        let own = Own::of(&infos).unwrap_or_else(|why| {
+            tracing::error!("{why}");
+            Own::default()
+        });
         let mut datasets: Vec<Dataset> =
             infos.into_iter().map(|info| Dataset { info, records: 0, materials: 0, values: 0 }).collect();
         let mut last = vec![u32::MAX; datasets.len()];
@@ -113,6 +121,7 @@ impl Snapshot {
             records,
             measurements,
             datasets,
+            own,
             beliefs: Cache::new(256),
             members: Cache::new(64),
             filters: Cache::new(64),
@@ -179,7 +188,8 @@ pub async fn build(table: &Table, mut progress: impl FnMut(u64, u64)) -> Result<
     // files in an order that does not depend on when they were ingested: ids decide everything below
     files.sort_by(|a, b| (&a.dataset, &a.ids, &a.path).cmp(&(&b.dataset, &b.ids, &b.path)));
     let total: u64 = files.iter().map(|f| f.rows.unwrap_or_default() as u64).sum();
-    let mut builder = Builder::default();
+    let own = Own::of(infos.values()).map_err(|why| TableError::Dataset(why.to_string()))?;
+    let mut builder = Builder { own, ..Builder::default() };
     let mut done = 0;
     for file in &files {
         for batch in table.batches(file).await? {
@@ -193,6 +203,8 @@ pub async fn build(table: &Table, mut progress: impl FnMut(u64, u64)) -> Result<
 
 #[derive(Default)]
 struct Builder {
+    /// The datasets' own properties.
+    own: Own,
     material_of: HashMap<String, u32>,
     materials: Vec<Draft>,
     record_ids: Vec<String>,
@@ -222,7 +234,7 @@ struct Value {
     source: u32,
 }
 
-/// What the dictionary says about a property of a batch.
+/// What is known about a property of a batch.
 struct Known {
     index: u32,
     property: Option<&'static Property>,
@@ -238,7 +250,7 @@ impl Builder {
             .map(|key| {
                 let next = self.properties.len() as u32;
                 let index = *self.properties.entry(key.to_string()).or_insert(next);
-                Known { index, property: dictionary().get(key) }
+                Known { index, property: self.own.definition(key) }
             })
             .collect();
         let mut local = |words: &[Arc<str>]| -> Vec<u32> {

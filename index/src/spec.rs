@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datasets::property::{Axis, Property, dictionary};
+use datasets::property::{Axis, Property};
 use datasets::record::Evidence;
 use datasets::unit::{Conversion, Unit, UnitError};
 use rayon::prelude::*;
@@ -94,7 +94,7 @@ pub enum Unknown {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetSpec {
-    /// Key of the property dictionary.
+    /// Key of the property dictionary, or of a dataset's own property: `my-lab:wear_rate`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub property: Option<String>,
     /// An index of merit instead: `youngs_modulus^(1/2) / density`.
@@ -212,7 +212,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
 /// What a target is about.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// A property of the dictionary.
+    /// A property of the dictionary or of a dataset's own.
     Property(&'static Property),
     /// An index of merit.
     Index(Box<Merit>),
@@ -366,7 +366,7 @@ pub fn scope(snapshot: &Snapshot, viewer: Viewer, names: Option<&[String]>) -> R
 impl TargetSpec {
     fn resolve(&self, i: usize, snapshot: &Snapshot, scope: &Scope, evidence: Evidence) -> Result<Target, SpecError> {
         let here = |part: &str| format!("/targets/{i}{part}");
-        let subject = self.subject(i)?;
+        let subject = self.subject(i, snapshot, scope)?;
         let (unit, conversion, shown) = self.unit(i, &subject)?;
         let number = |value: Option<f64>, part: &str| match value {
             Some(x) if !x.is_finite() => Err(SpecError::new(here(part), "is not a finite number")),
@@ -472,17 +472,13 @@ impl TargetSpec {
         Ok(Target { subject, beliefs, window, required, unit, shown })
     }
 
-    fn subject(&self, i: usize) -> Result<Subject, SpecError> {
+    fn subject(&self, i: usize, snapshot: &Snapshot, scope: &Scope) -> Result<Subject, SpecError> {
         match (&self.property, &self.index) {
-            (Some(key), None) => match dictionary().get(key) {
-                Some(property) => Ok(Subject::Property(property)),
-                None => {
-                    let near = dictionary().closest(key, 3);
-                    let message = format!("there is no property `{key}`; the closest are {}", near.join(", "));
-                    Err(SpecError::new(format!("/targets/{i}/property"), message).closest(near))
-                }
-            },
-            (None, Some(text)) => Merit::parse(text)
+            (Some(key), None) => snapshot
+                .find_property(key, scope)
+                .map(Subject::Property)
+                .map_err(|e| SpecError::new(format!("/targets/{i}/property"), e.message).closest(e.closest)),
+            (None, Some(text)) => Merit::parse(text, snapshot, scope)
                 .map(|merit| Subject::Index(Box::new(merit)))
                 .map_err(|e| SpecError::new(format!("/targets/{i}/index"), e.to_string())),
             _ => Err(SpecError::new(format!("/targets/{i}"), "a target is on either a `property` or an `index`")),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::materials::{Label, Materials};
 use crate::measurements::{Measurements, Records};
+use crate::properties::{Own, fingerprint};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what the files mean.
@@ -49,7 +50,7 @@ impl From<arrow::error::ArrowError> for StoreError {
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     format: u32,
-    /// Hash of the property dictionary: beliefs depend on its deviations and bounds.
+    /// Hash of the property dictionary and the datasets' own properties: beliefs depend on their deviations and bounds.
     dictionary: u64,
     version: u64,
     datasets: Vec<DatasetInfo>,
@@ -141,7 +142,7 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     }
     let manifest = Manifest {
         format: FORMAT,
-        dictionary: dictionary_hash(),
+        dictionary: fingerprint(snapshot.datasets.iter().map(|d| &d.info)).map_err(io::Error::from)?,
         version: snapshot.version,
         datasets: snapshot.datasets.iter().map(|d| d.info.clone()).collect(),
         properties: v.properties.clone(),
@@ -175,10 +176,6 @@ fn remove_others(folder: &Path, keep: &Path) {
             let _ = fs::remove_dir_all(path);
         }
     }
-}
-
-fn dictionary_hash() -> u64 {
-    datasets::record::content_hash(datasets::property::SOURCE.as_bytes())
 }
 
 /// Reads the snapshot of a table version, if one is kept.
@@ -218,10 +215,15 @@ fn read_manifest(place: &Path) -> Result<Manifest, StoreError> {
         return Err(corrupt());
     }
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-    if value["format"] != FORMAT || value["dictionary"] != dictionary_hash() {
+    if value["format"] != FORMAT {
         return Err(StoreError::Outdated);
     }
-    serde_json::from_value(value).map_err(|e| StoreError::Corrupt(e.to_string()))
+    let manifest: Manifest = serde_json::from_value(value).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    if manifest.dictionary != fingerprint(&manifest.datasets).map_err(io::Error::from)? {
+        return Err(StoreError::Outdated);
+    }
+    Own::of(&manifest.datasets).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    Ok(manifest)
 }
 
 /// The one batch of an IPC file, its columns sharing the file's bytes.

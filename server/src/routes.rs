@@ -8,7 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use datasets::catalogue::DatasetInfo;
-use datasets::property::{Property, dictionary};
+use datasets::property::Listed;
 use datasets::record::Record;
 use datasets::table::Commit;
 use index::candidate::{MaterialAnswer, SuggestAnswer};
@@ -22,12 +22,14 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 use crate::state::AppState;
 
-/// The property dictionary.
+/// The properties that can be asked about.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Properties {
-    /// The properties, in the order of the dictionary.
+    /// Version of the table.
+    version: u64,
+    /// The properties, in the order of the dictionary; then those of datasets' own, with their `dataset`.
     #[schema(value_type = Vec<Object>)]
-    properties: Vec<&'static Property>,
+    properties: Vec<Listed<'static>>,
 }
 
 /// The catalogue.
@@ -171,10 +173,18 @@ pub(crate) async fn record(
     Ok(Json(RecordAnswer { version: hub.snapshot().version, dataset, material, record }))
 }
 
-/// The property dictionary.
-#[utoipa::path(get, path = "/v1/properties", tag = "look up", responses((status = 200, body = Properties)))]
-pub(crate) async fn properties() -> Json<Properties> {
-    Json(Properties { properties: dictionary().iter().collect() })
+/// The property dictionary, and the properties of datasets' own.
+#[utoipa::path(
+    get, path = "/v1/properties", tag = "look up",
+    responses(
+        (status = 200, body = Properties),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
+    )
+)]
+pub(crate) async fn properties(State(state): State<Arc<AppState>>) -> Result<Json<Properties>, Problem> {
+    let snapshot = state.hub()?.snapshot();
+    let properties = snapshot.properties(&snapshot.visible(Viewer::Public)).map(Listed::from).collect();
+    Ok(Json(Properties { version: snapshot.version, properties }))
 }
 
 /// The datasets, their terms and counts.

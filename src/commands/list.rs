@@ -1,19 +1,24 @@
 //! `matgenome properties`, `datasets` and `history`: what there is.
 
 use datasets::catalogue::DatasetInfo;
-use datasets::property::{Axis, Property, dictionary};
+use datasets::property::{Axis, Listed as ListedProperty, Property, dictionary};
+use datasets::table::Table;
 use serde::Serialize;
 
 use crate::arguments::Common;
 use crate::open;
 use crate::output::{Failure, print, print_json, table, thousands};
 
-/// Lists the property dictionary.
-pub fn properties(search: Option<&str>, json: bool) -> Result<u8, Failure> {
+/// Lists the property dictionary, and the own properties of the datasets where there are any.
+pub async fn properties(common: &Common, search: Option<&str>, json: bool) -> Result<u8, Failure> {
+    let records = Table::open(&open::data_dir(common)?).await?;
+    let datasets = records.map(|records| records.datasets()).transpose()?.unwrap_or_default();
+    let own = datasets.values().flat_map(|info| &info.properties);
     let search = search.unwrap_or_default().to_lowercase();
     let wanted = |p: &&Property| [&p.key, &p.name, &p.group].iter().any(|text| text.to_lowercase().contains(&search));
-    let found: Vec<&Property> = dictionary().iter().filter(wanted).collect();
+    let found: Vec<&Property> = dictionary().iter().chain(own).filter(wanted).collect();
     if json {
+        let found: Vec<ListedProperty<'_>> = found.into_iter().map(ListedProperty::from).collect();
         print_json(&serde_json::json!({ "properties": found }))?;
         return Ok(0);
     }

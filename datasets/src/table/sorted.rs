@@ -41,6 +41,34 @@ impl SortedRecords for Vec<RecordBatch> {
     }
 }
 
+/// Records of which every value is of a property that is defined.
+struct Defined {
+    records: Arc<dyn SortedRecords>,
+    terms: DatasetInfo,
+}
+
+impl SortedRecords for Defined {
+    fn ranges(&self) -> Vec<(String, String)> {
+        self.records.ranges()
+    }
+
+    fn read(&self, piece: usize) -> Result<RecordBatch, TableError> {
+        let batch = self.records.read(piece)?;
+        let columns = RecordColumns::read(&batch)?;
+        let own = |key: &&Arc<str>| key.contains(':') && self.terms.property(key).is_none();
+        let Some(key) = columns.property.words().iter().find(own) else { return Ok(batch) };
+        let is_of = |row: &usize| {
+            let span = columns.offsets[*row]..columns.offsets[*row + 1];
+            span.into_iter().any(|i| columns.property.get(i).is_some_and(|word| word == key))
+        };
+        let id = (0..columns.len()).find(is_of).map_or("", |row| columns.id.value(row));
+        Err(TableError::Dataset(format!(
+            "record `{id}` has a value of `{key}`, which dataset `{}` does not define: state it among the dataset's properties",
+            self.terms.name
+        )))
+    }
+}
+
 fn range_of(ids: &StringArray) -> (String, String) {
     use arrow::array::Array as _;
     match ids.len() {
@@ -177,10 +205,18 @@ impl Table {
     ) -> Result<(), TableError> {
         let held = self.datasets()?;
         for (((dataset, records), ranges), written) in sets.iter().zip(ranges).zip(written) {
-            let mut terms = held.get(&dataset.name).map_or_else(|| dataset.clone(), |old| dataset.clone().or(old));
+            let old = held.get(&dataset.name);
+            if let Some(problem) = old.and_then(|old| dataset.conflict_with(old)) {
+                return Err(TableError::Dataset(problem));
+            }
+            // `or` also orders the properties, so that saying the same again is no change
+            let mut terms = dataset.clone().or(old.unwrap_or(&DatasetInfo::unnamed_terms(&dataset.name)));
             terms.visibility = terms.visibility.or(Some(Visibility::Public));
             let is_changed = held.get(&dataset.name) != Some(&terms);
             let before = (plan.added.len(), plan.rewritten.len());
+            let checked: Arc<dyn SortedRecords> =
+                Arc::new(Defined { records: Arc::clone(records), terms: terms.clone() });
+            let records = &checked;
             let merged = self.compare_files(&dataset.name, ranges, records).await?;
             for rows in &merged.rewritten {
                 let part = self.write_part(&dataset.name, encode(rows, Effort::Quick)?).await?;
@@ -268,7 +304,7 @@ impl Table {
             let source = Arc::clone(records);
             let (file, found) = blocking(move || {
                 let found = compare(bytes, source.as_ref(), &pieces).map_err(|e| match e {
-                    e @ TableError::Corrupt { .. } => e,
+                    e @ (TableError::Corrupt { .. } | TableError::Dataset(_)) => e,
                     other => file.damaged(other),
                 });
                 (file, found)

@@ -75,8 +75,9 @@ impl Table {
     /// their older values.
     ///
     /// # Errors
-    /// A record of another dataset, a bad dataset name, or a failure of the store; then nothing was changed, but for
-    /// [`TableError::Unknown`].
+    /// A record of another dataset, a bad dataset name, a property of the dataset's own that cannot be kept or that would
+    /// change the meaning of stored values ([`DatasetInfo::conflict_with`]), a value of such a property that nothing
+    /// defines, or a failure of the store; then nothing was changed, but for [`TableError::Unknown`].
     pub async fn upsert(
         &mut self,
         dataset: &DatasetInfo,

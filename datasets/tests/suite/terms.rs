@@ -1,6 +1,7 @@
 //! The terms of datasets: kept with the records, in the same commit.
 
 use datasets::catalogue::{DatasetInfo, Visibility};
+use datasets::property::{Axis, Deviation, MAX_OWN_PROPERTIES, Property};
 
 use crate::hub::{Hub, batch, record};
 
@@ -13,6 +14,7 @@ fn full(name: &str) -> DatasetInfo {
         citation: "Someone, J. Mat. 1, 1 (2020)\nsecond line".into(),
         origin: "https://example.org/x?a=b&c=d".into(),
         visibility: Some(Visibility::Private),
+        properties: Vec::new(),
     }
 }
 
@@ -99,4 +101,85 @@ async fn datasets_do_not_mix() {
         assert_eq!(hub.table.record(&id).await.unwrap().unwrap().dataset(), name);
     }
     assert_eq!(hub.table.files().unwrap().iter().filter(|f| f.dataset == "lab").count(), 1);
+}
+
+fn with(properties: Vec<Property>) -> DatasetInfo {
+    DatasetInfo { properties, ..DatasetInfo::unnamed_terms("lab") }
+}
+
+fn own(key: &str) -> Property {
+    Property::of_dataset("lab", key, "", "mm^3/m", Axis::Log)
+}
+
+#[tokio::test]
+async fn properties_of_a_dataset_are_kept_with_its_terms_and_may_grow() {
+    let mut hub = Hub::new().await;
+    let mut worn = record("lab/1", 1.0);
+    worn.measurements[0].property = "lab:wear_rate".into();
+    let first = with(vec![own("wear_rate")]);
+    let done = hub.table.upsert(&first, vec![worn.clone()], None).await.unwrap();
+    assert_eq!(done.version, 1, "records and definition together");
+    assert_eq!(hub.again().await.datasets().unwrap()["lab"].properties, [own("wear_rate")]);
+    // saying the same, or nothing, changes nothing
+    for again in [first.clone(), with(Vec::new())] {
+        assert!(!hub.table.upsert(&again, vec![worn.clone()], None).await.unwrap().committed);
+    }
+    // another property joins, in whatever order they are named, and the first is told more of
+    let better =
+        Property { name: "Wear".into(), sd: Deviation::Relative(0.2), aliases: vec!["w".into()], ..own("wear_rate") };
+    hub.table.upsert(&with(vec![better.clone(), own("friction")]), Vec::new(), None).await.unwrap();
+    assert_eq!(hub.again().await.datasets().unwrap()["lab"].properties, [own("friction"), better.clone()]);
+    let same = with(vec![better, own("friction")]);
+    assert!(!hub.table.upsert(&same, Vec::new(), None).await.unwrap().committed);
+    // the older version has the older definition
+    assert_eq!(hub.table.at(1).await.unwrap().datasets().unwrap()["lab"].properties, [own("wear_rate")]);
+}
+
+#[tokio::test]
+async fn a_property_never_changes_the_meaning_of_stored_values() {
+    let mut hub = Hub::new().await;
+    hub.table.upsert(&with(vec![own("wear_rate")]), batch(0..2, 1.0), None).await.unwrap();
+    let unit = Property { unit: "m^3/m".into(), ..own("wear_rate") };
+    let axis = Property::of_dataset("lab", "wear_rate", "", "mm^3/m", Axis::Linear);
+    for changed in [unit, axis] {
+        let error = hub.table.upsert(&with(vec![changed]), batch(0..3, 2.0), None).await.unwrap_err().to_string();
+        assert!(error.contains("lab:wear_rate") && error.contains("another key"), "{error}");
+    }
+    assert_eq!((hub.again().await.version(), hub.table.datasets().unwrap()["lab"].properties.len()), (1, 1));
+    // another spelling of the unit is the same unit
+    let spelt = Property { unit: "mm3/m".into(), ..own("wear_rate") };
+    assert!(hub.table.upsert(&with(vec![spelt]), Vec::new(), None).await.unwrap().committed);
+}
+
+#[tokio::test]
+async fn properties_that_cannot_be_kept_leave_everything_as_it_was() {
+    let mut hub = Hub::new().await;
+    let many = |from: usize, to: usize| with((from..to).map(|n| own(&format!("p{n}"))).collect());
+    let foreign = Property::of_dataset("other", "x", "", "1", Axis::Log);
+    for (bad, word) in [
+        (with(vec![foreign]), "write `lab:`"),
+        (with(vec![own("x"), own("x")]), "stands twice"),
+        (many(0, MAX_OWN_PROPERTIES + 1), "at most 256"),
+    ] {
+        let error = hub.table.upsert(&bad, batch(0..2, 1.0), None).await.unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert_eq!(hub.again().await.version(), 0);
+    hub.table.upsert(&many(0, 200), batch(0..2, 1.0), None).await.unwrap();
+    let error = hub.table.upsert(&many(200, 257), Vec::new(), None).await.unwrap_err().to_string();
+    assert!(error.contains("257") && error.contains("at most 256"), "{error}");
+    hub.table.upsert(&many(150, 256), Vec::new(), None).await.unwrap();
+    assert_eq!(hub.table.datasets().unwrap()["lab"].properties.len(), 256);
+}
+
+#[tokio::test]
+async fn a_value_of_a_property_that_nothing_defines_is_refused() {
+    let mut hub = Hub::new().await;
+    let mut worn = record("lab/1", 1.0);
+    worn.measurements[0].property = "lab:wear_rate".into();
+    let error = hub.table.upsert(&with(vec![own("other")]), vec![worn.clone()], None).await.unwrap_err().to_string();
+    assert!(error.contains("lab/1") && error.contains("`lab:wear_rate`"), "{error}");
+    // defined by an earlier job is defined
+    hub.table.upsert(&with(vec![own("wear_rate")]), Vec::new(), None).await.unwrap();
+    hub.table.upsert(&with(Vec::new()), vec![worn], None).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use super::parse::FilterError;
 use super::tree::Comparison;
+use crate::properties::own_key_at_start;
 
 /// A token and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,6 +141,16 @@ impl<'t> Lexer<'t> {
         Ok(Token { kind, at })
     }
 
+    /// Where the key of a dataset's own property ends that begins at byte `at`, if one does.
+    pub(super) fn own_key(&self, at: usize) -> Option<usize> {
+        own_key_at_start(self.text.as_bytes().get(at..)?).map(|length| at + length)
+    }
+
+    /// Reads on from byte `at`.
+    pub(super) fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     fn byte(&self, ahead: usize) -> Option<u8> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
@@ -219,6 +230,11 @@ impl<'t> Lexer<'t> {
         let number = self.since(start);
         // a name never follows a number, so this is one thing badly written; a keyword may (`a=1AND b=2`)
         if self.byte(0).is_some_and(|byte| matches!(byte, b'a'..=b'z' | b'_')) {
+            // but the name of a dataset may begin with a digit: `2d-lab:x`
+            if let Some(end) = self.own_key(start) {
+                self.at = end;
+                return Ok(Kind::Name(self.since(start)));
+            }
             self.skip(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             let word = shortened(self.since(start));
             return Err(self.error(

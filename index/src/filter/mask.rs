@@ -7,14 +7,14 @@
 use arrow::array::{Array as _, StringArray};
 use datasets::element::Element;
 use datasets::formula::Formula;
-use datasets::property::{Property, dictionary};
+use datasets::property::Property;
 use gpu::Mask;
 
 use super::{At, Comparison, Constant, Field, Filter, FilterError, Has, HasValue, Operand, Test, TextMatch, parse};
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 
-/// The material fields that a filter may ask about, beside the property keys of the dictionary.
+/// The material fields that a filter may ask about, beside the keys of properties.
 pub const FIELDS: [&str; 13] = [
     "id",
     "formula",
@@ -185,16 +185,18 @@ impl Evaluator<'_> {
             "elements_ratios" => Kind::Ratios,
             "space_group" => Kind::SpaceGroup,
             "datasets" | "dataset" => Kind::Datasets,
-            key => match dictionary().get(key) {
-                Some(property) => Kind::Property(property),
-                None => {
+            key => match self.snapshot.find_property(key, self.scope) {
+                Ok(property) => Kind::Property(property),
+                Err(none) => {
                     let mut near: Vec<&str> =
                         FIELDS.into_iter().filter(|known| datasets::property::similarity(known, key) > 0.8).collect();
-                    near.extend(dictionary().closest(key, 3));
+                    let also_fields = !near.is_empty();
+                    near.extend(&none.closest);
                     near.truncate(3);
                     let message = match key {
                         "true" | "false" => format!("`{key}`: booleans are upper case, {}", key.to_uppercase()),
-                        _ => format!("there is no field `{key}`; the closest are {}", near.join(", ")),
+                        _ if also_fields => format!("there is no field `{key}`; the closest are {}", near.join(", ")),
+                        _ => none.message,
                     };
                     return self.error(field.at, message);
                 }

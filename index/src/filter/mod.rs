@@ -10,7 +10,8 @@
 //! [`parse`] gives a [`Filter`], the tree, or a [`FilterError`] that says where the text goes wrong and, where it is
 //! plain, how to mend it. The optional parts of the grammar (`HAS ONLY`, operators inside `HAS` and `LENGTH`, zipped
 //! lists, property against property, constant against constant, nested names) are parsed and kept in the tree: whether
-//! they can be answered is for the evaluator to say, with the position that the tree holds.
+//! they can be answered is for the evaluator to say, with the position that the tree holds. Beyond the grammar, and
+//! where it admits nothing, the key of a dataset's own property is a name: `my-lab:wear_rate > 3`.
 //!
 //! A tree prints (`Display`) as one canonical text, which parses to an equal tree and so serves as a cache key.
 //!

@@ -140,6 +140,7 @@ impl<'t> Parser<'t> {
 
     fn phrase_without_not(&mut self) -> Result<Filter, FilterError> {
         match self.current.kind {
+            _ if self.own_key().is_some() => self.property_first(),
             Kind::Open => self.group(),
             Kind::Name(_) => self.property_first(),
             Kind::Text(_) | Kind::Number(_) | Kind::Keyword(Keyword::True | Keyword::False) => self.constant_first(),
@@ -200,7 +201,7 @@ impl<'t> Parser<'t> {
     /// LengthOpRhs ]`
     fn property_first(&mut self) -> Result<Filter, FilterError> {
         self.count_term()?;
-        let field = self.field()?;
+        let field = self.subject()?;
         let at = At(self.current.at);
         match self.current.kind {
             Kind::Colon => self.zipped(field),
@@ -301,11 +302,12 @@ impl<'t> Parser<'t> {
             }
             Kind::Keyword(Keyword::Contains | Keyword::Starts | Keyword::Ends) => {
                 let op = self.text_match()?;
-                Ok(HasValue { test: Test::Text(op), value: self.value()?, at })
+                Ok(HasValue { test: Test::Text(op), value: self.listed_value()?, at })
             }
             _ => {
                 let op = self.comparison()?.unwrap_or(Comparison::Equal);
-                Ok(HasValue { test: Test::Compare(op), value: self.compared_with(op)?, at })
+                self.ordered_only(op)?;
+                Ok(HasValue { test: Test::Compare(op), value: self.listed_value()?, at })
             }
         }
     }
@@ -333,14 +335,27 @@ impl<'t> Parser<'t> {
 
     /// The `Value` after `=` and `!=`, the `OrderedValue` after the others.
     fn compared_with(&mut self, op: Comparison) -> Result<Operand, FilterError> {
+        self.ordered_only(op)?;
+        self.value()
+    }
+
+    fn ordered_only(&self, op: Comparison) -> Result<(), FilterError> {
         if op.is_ordered() && matches!(self.current.kind, Kind::Keyword(Keyword::True | Keyword::False)) {
             return Err(self.unordered(At(self.current.at)));
         }
-        self.value()
+        Ok(())
     }
 
     /// `Value = UnorderedConstant | OrderedConstant | Property`
     fn value(&mut self) -> Result<Operand, FilterError> {
+        if self.own_key().is_some() {
+            return Ok(Operand::Field(self.subject()?));
+        }
+        self.listed_value()
+    }
+
+    /// A value in a list, where a `:` joins values.
+    fn listed_value(&mut self) -> Result<Operand, FilterError> {
         match self.current.kind {
             Kind::Name(_) => Ok(Operand::Field(self.field()?)),
             _ => Ok(Operand::Constant(self.constant()?)),
@@ -362,6 +377,28 @@ impl<'t> Parser<'t> {
             }
             None => Err(self.unexpected(Expected::Value)),
         }
+    }
+
+    /// Where the key of a dataset's own property ends, `my-lab:wear_rate`, if one stands here: the one thing that is
+    /// read beyond the grammar. What the grammar admits stays what it is: `a:b HAS ...` are two lists.
+    fn own_key(&self) -> Option<usize> {
+        if !matches!(self.current.kind, Kind::Name(_) | Kind::Number(_)) {
+            return None;
+        }
+        let end = self.lexer.own_key(self.current.at)?;
+        let (key, rest) = (self.text.get(self.current.at..end)?, self.text.get(end..)?.trim_ascii_start());
+        let of_grammar = !key.contains('-') && (rest.starts_with("HAS") || rest.starts_with([':', '.']));
+        (!of_grammar).then_some(end)
+    }
+
+    /// The property that is asked about: of OPTIMADE's grammar, or a dataset's own.
+    fn subject(&mut self) -> Result<Field, FilterError> {
+        let at = self.current.at;
+        let Some(end) = self.own_key() else { return self.field() };
+        let path = vec![self.text.get(at..end).unwrap_or_default().to_owned()];
+        self.lexer.go_to(end);
+        self.advance()?;
+        Ok(Field { path, at: At(at) })
     }
 
     /// `Property = Identifier, { Dot, Identifier }`

@@ -288,7 +288,8 @@ fn errors_say_where_and_what_and_how_to_mend_it() {
         ("elements HAS ALL", 16, "found the end of the filter, expected a value"),
         ("elements HAS \"H\":6", 16, "lists joined by `:`"),
         ("e:n HAS \"H\"", 11, "expected `:` and the value for the next list"),
-        ("e:n = 3", 4, "expected HAS"),
+        ("e : n = 3", 6, "expected HAS"),
+        ("e:n :m = 3", 7, "expected HAS"),
         ("elements IN (\"A\")", 9, "HAS ANY"),
         ("a IS NULL", 5, "IS UNKNOWN"),
         ("a IS NOT KNOWN", 5, "for IS NOT KNOWN write IS UNKNOWN"),
@@ -373,6 +374,51 @@ fn hostile_depth_is_an_error_on_a_small_stack() {
         let tree = parse(&deep).unwrap();
         assert_eq!(parse(&tree.to_string()).unwrap(), tree.clone());
     });
+}
+
+#[test]
+fn keys_of_datasets_own_properties_are_names_and_nothing_of_the_grammar_changes() {
+    let key = |key: &str| Field { path: vec![key.to_owned()], at: At(0) };
+    for own in ["my-lab:wear_rate", "lab:x", "a.b_c-1:key", "2024:x", "2d-lab:x", "1e-5:x", "7.5:x2", "a-1.5e-3:b"] {
+        let more = Filter::Compare {
+            left: key(own),
+            op: Comparison::Greater,
+            right: Operand::Constant(number("-1e-3")),
+            at: At(0),
+        };
+        for filter in [format!("{own}>-1e-3"), format!("-1e-3 < {own}"), format!("({own} > -1e-3)")] {
+            assert_eq!(parse(&filter).as_ref(), Ok(&more), "{filter}");
+        }
+        assert_eq!(parse(&more.to_string()).unwrap(), more);
+        assert_eq!(parse(own).unwrap(), Filter::Bare(key(own)));
+        let known = Filter::Known { field: key(own), known: true, at: At(0) };
+        let both = Filter::And(vec![not(known), bare("a")]);
+        assert_eq!(parse(&format!("NOT {own} IS KNOWN AND a")).unwrap(), both, "{own}");
+        let Ok(Filter::Compare { left, right, .. }) = parse(&format!("a.b != {own}")) else { panic!("{own}") };
+        assert_eq!((left, right), (name("a.b"), Operand::Field(key(own))));
+    }
+    // two lists stay two lists, two values two values
+    for (filter, canonical) in [
+        ("e:n HAS \"H\":6", "e:n HAS \"H\":6"),
+        ("e:nHAS 6:x", "e:n HAS 6:x"),
+        ("e:n:m HAS ANY 1e-5:x:y , a:b:c", "e:n:m HAS ANY 1e-5:x:y, a:b:c"),
+        ("e:n.m HAS 1:2", "e:n.m HAS 1:2"),
+    ] {
+        let tree = parse(filter).unwrap();
+        assert!(matches!(&tree, Filter::Has { fields, .. } if fields.len() > 1), "{filter}: {tree:?}");
+        assert_eq!(tree.to_string(), canonical);
+    }
+    for (filter, at) in [
+        ("my-lab:Wear > 1", 2),
+        ("my-lab:2 > 1", 2),
+        ("my-lab: wear > 1", 2),
+        ("my-lab > 1", 2),
+        ("-lab:x > 1", 0),
+        ("a = my-lab", 6),
+        ("my-lab:wear rate > 1", 12),
+    ] {
+        assert_eq!(parse(filter).unwrap_err().at, at, "{filter}: {:?}", parse(filter));
+    }
 }
 
 fn field() -> impl Strategy<Value = Field> {

@@ -110,7 +110,8 @@ impl Hash for At {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// A property's name: one identifier, or several for a nested name (`references.target.year`, optional).
+/// A property's name: one identifier, several for a nested name (`references.target.year`, optional), or the one key of a
+/// dataset's own property (`my-lab:wear_rate`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Field {
     /// The identifiers between the dots, at least one.

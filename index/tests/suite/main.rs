@@ -9,6 +9,7 @@ mod hub;
 mod materials;
 mod merit;
 mod oracle;
+mod own;
 mod rank;
 mod spec_errors;
 mod store;

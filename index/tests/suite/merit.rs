@@ -68,7 +68,7 @@ fn indices_of_random_materials() {
         ("-youngs_modulus / (1 + density ^ 2)", &["density", "youngs_modulus"], Err(|x| -x[1] / (1.0 + x[0] * x[0]))),
     ];
     for (text, keys, meaning) in cases {
-        let merit = Merit::parse(text).unwrap();
+        let merit = Merit::parse(text, &world.snapshot, &scope).unwrap();
         assert_eq!(merit.properties, keys, "{text}");
         assert_eq!(merit.axis() == Axis::Log, meaning.is_ok(), "{text}");
         let found = merit.beliefs(&world.snapshot, &scope);
