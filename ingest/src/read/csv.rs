@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use csv::StringRecord;
 use memchr::{memchr, memchr2, memchr3, memrchr};
 
-use super::{BadRow, Chunk, Encoding, Format, MAX_ROW_BYTES, ReadError, ReadOptions, Row, Source, Table};
+use super::{BadRow, Chunk, Encoding, Format, MAX_ROW_BYTES, ReadError, ReadOptions, Row, Source, Table, join_header};
+use super::Preface;
 
 /// Bytes of a chunk: some ten thousand rows.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -27,11 +28,12 @@ pub(super) fn open(
     let first = text.fill(CHUNK_BYTES).map_err(|why| ReadError::Unreadable { path: PathBuf::from(&shown), why })?;
     let mut bytes = first;
     let mut line = 1;
+    let mut preface = Preface { needs_mark: text.decoder.is_some(), ..Preface::default() };
     for _ in 0..options.skip {
         let Some(end) = memchr(b'\n', &bytes) else {
             return Err(ReadError::NoHeader { path: PathBuf::from(&shown) });
         };
-        bytes.drain(..=end);
+        preface.bytes.extend(bytes.drain(..=end));
         line += 1;
     }
     let separator = match options.separator {
@@ -53,15 +55,7 @@ pub(super) fn open(
                 Ok(false) => return Err(bad(format!("there are fewer than {} header lines", options.header_rows))),
                 Err(e) => return Err(bad(explain(&e))),
             }
-            for (i, cell) in cells.iter().enumerate() {
-                let cell = cell.trim_start_matches('\u{feff}').trim();
-                match headers.get_mut(i) {
-                    None => headers.push(cell.to_owned()),
-                    Some(above) if above.is_empty() => *above = cell.to_owned(),
-                    Some(above) if !cell.is_empty() && above != cell => above.extend([" / ", cell]),
-                    Some(_) => {}
-                }
-            }
+            join_header(&mut headers, cells.iter());
         }
         let used = reader.position().byte() as usize;
         // a header that fills the whole first block was cut off there
@@ -69,7 +63,7 @@ pub(super) fn open(
             return Err(bad(format!("the header is longer than {} KiB", CHUNK_BYTES >> 10)));
         }
         line += count(&bytes[..used.min(bytes.len())]);
-        bytes.drain(..used.min(bytes.len()));
+        preface.bytes.extend(bytes.drain(..used.min(bytes.len())));
     }
     if !options.columns.is_empty() {
         if options.header_rows > 0 && headers.len() != options.columns.len() {
@@ -81,10 +75,10 @@ pub(super) fn open(
         }
         headers.clone_from(&options.columns);
     }
-    // the first column of a table with row names has no name
     let width = headers.len();
-    let source = Splitter { text, rest: bytes, line, separator, width, ended: false };
-    Table::new(shown, name, Format::Csv, headers, Box::new(source))
+    preface.separator = Some(separator);
+    let source = Splitter { text, rest: bytes, line, separator, width, chunk_bytes: CHUNK_BYTES, ended: false };
+    Ok(Table::new(shown, name, Format::Csv, headers, Box::new(source))?.with_preface(preface))
 }
 
 fn explain(error: &csv::Error) -> String {
@@ -229,6 +223,8 @@ struct Splitter {
     line: u64,
     separator: u8,
     width: usize,
+    /// Bytes of a chunk.
+    chunk_bytes: usize,
     ended: bool,
 }
 
@@ -240,13 +236,13 @@ impl Source for Splitter {
         let mut cutter = Cutter { separator: self.separator, at: 0, quoted: false, field_starts: true, last_end: None };
         loop {
             cutter.scan(&self.rest);
-            if let Some(end) = cutter.last_end.filter(|_| self.rest.len() >= CHUNK_BYTES) {
+            if let Some(end) = cutter.last_end.filter(|_| self.rest.len() >= self.chunk_bytes) {
                 return Some(Box::new(self.give(end)));
             }
             if cutter.last_end.is_none() && self.rest.len() > MAX_ROW_BYTES {
                 return Some(Box::new(self.skip_row()));
             }
-            match self.text.fill(CHUNK_BYTES) {
+            match self.text.fill(self.chunk_bytes) {
                 Ok(more) if more.is_empty() => {
                     self.ended = true;
                     // a quote that is open at the end belongs to the last row

@@ -4,7 +4,19 @@
 //! workbook. A table hands out its rows in [`Chunk`]s, so that several threads can work on one file; memory is bounded
 //! by the chunks, whatever the size of the file.
 
+mod card;
+mod columnar;
+mod container;
 mod csv;
+mod detect;
+pub mod dispersion;
+mod document;
+mod entries;
+mod input;
+mod refractive;
+mod sheet;
+mod structures;
+mod tree;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -69,6 +81,86 @@ impl Default for ReadOptions {
 pub enum Format {
     /// Separated values: comma, semicolon, tab or bar.
     Csv,
+    /// A JSON document.
+    Json,
+    /// JSON, one object a line.
+    JsonLines,
+    /// TOML.
+    Toml,
+    /// YAML.
+    Yaml,
+    /// Excel workbooks: `.xlsx`, `.xlsb`, `.xls`.
+    Excel,
+    /// OpenDocument spreadsheets.
+    Ods,
+    /// Parquet.
+    Parquet,
+    /// Arrow IPC, file or stream; Feather version 2.
+    Arrow,
+    /// FreeCAD material cards, `.FCMat`.
+    FreecadCard,
+    /// Pages of refractiveindex.info.
+    RefractiveIndex,
+    /// CIF.
+    Cif,
+    /// POSCAR, CONTCAR and `.vasp`.
+    Poscar,
+    /// XYZ and extended XYZ.
+    Xyz,
+    /// JSON of pymatgen: structures, molecules and computed entries.
+    Pymatgen,
+    /// OPTIMADE: JSON responses and JSON Lines.
+    Optimade,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 16] = [
+        Format::Csv,
+        Format::Json,
+        Format::JsonLines,
+        Format::Toml,
+        Format::Yaml,
+        Format::Excel,
+        Format::Ods,
+        Format::Parquet,
+        Format::Arrow,
+        Format::FreecadCard,
+        Format::RefractiveIndex,
+        Format::Cif,
+        Format::Poscar,
+        Format::Xyz,
+        Format::Pymatgen,
+        Format::Optimade,
+    ];
+
+    /// Its name in a mapping.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Json => "json",
+            Format::JsonLines => "json_lines",
+            Format::Toml => "toml",
+            Format::Yaml => "yaml",
+            Format::Excel => "excel",
+            Format::Ods => "ods",
+            Format::Parquet => "parquet",
+            Format::Arrow => "arrow",
+            Format::FreecadCard => "freecad_card",
+            Format::RefractiveIndex => "refractive_index",
+            Format::Cif => "cif",
+            Format::Poscar => "poscar",
+            Format::Xyz => "xyz",
+            Format::Pymatgen => "pymatgen",
+            Format::Optimade => "optimade",
+        }
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Encodings of text files.
@@ -197,6 +289,7 @@ pub struct Table {
     headers: Vec<String>,
     positions: HashMap<String, usize>,
     source: Box<dyn Source>,
+    preface: Preface,
 }
 
 impl Table {
@@ -222,7 +315,18 @@ impl Table {
                 return Err(ReadError::BadHeader { path, why: format!("two columns are called `{name}`") });
             }
         }
-        Ok(Table { shown, name, format, headers, positions, source })
+        Ok(Table { shown, name, format, headers, positions, source, preface: Preface::default() })
+    }
+
+    /// With what stands before the rows.
+    pub(crate) fn with_preface(mut self, preface: Preface) -> Table {
+        self.preface = preface;
+        self
+    }
+
+    /// What stands before the rows.
+    pub(crate) fn preface(&self) -> &Preface {
+        &self.preface
     }
 
     /// The header's names, trimmed.
@@ -273,14 +377,11 @@ pub type Tables = Box<dyn Iterator<Item = Result<Table, ReadError>> + Send>;
 /// It cannot be opened, or is nothing that is understood; the message says what is.
 pub fn open(path: &Path, shown: &str, options: &ReadOptions, read: &BytesRead) -> Result<Tables, ReadError> {
     let unreadable = |why| ReadError::Unreadable { path: path.to_owned(), why };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    if file.metadata().is_ok_and(|m| m.is_dir()) {
-        return Err(unreadable(std::io::Error::other("it is a folder; name the files in it")));
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    if about.is_dir() {
+        return Ok(container::folder(path, shown, options, read));
     }
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let counted = Counted { inner: file, read: read.clone() };
-    let table = csv::open(Box::new(counted), shown.to_owned(), name, options)?;
-    Ok(Box::new(std::iter::once(Ok(table))))
+    container::tables(input::Input::file(path.to_owned(), shown.to_owned(), read)?, options, 0)
 }
 
 /// A reader that counts.
@@ -294,5 +395,32 @@ impl<R: std::io::Read> std::io::Read for Counted<R> {
         let n = self.inner.read(out)?;
         self.read.add(n as u64);
         Ok(n)
+    }
+}
+
+/// What stands before the rows of a table, for the file of refused rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Preface {
+    /// Cell separator of separated values.
+    pub(crate) separator: Option<u8>,
+    /// The lines up to the first row, as UTF-8.
+    pub(crate) bytes: Vec<u8>,
+    /// The file said an encoding that is not UTF-8: a byte-order mark must say that a copy is.
+    pub(crate) needs_mark: bool,
+    /// The header rows of a sheet, and the row of the sheet on which they begin.
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) first_row: Option<u64>,
+}
+
+/// Joins a header line to those above it: the names of a column are joined by ` / `.
+fn join_header<'a>(headers: &mut Vec<String>, cells: impl Iterator<Item = &'a str>) {
+    for (i, cell) in cells.enumerate() {
+        let cell = cell.trim_start_matches('\u{feff}').trim();
+        match headers.get_mut(i) {
+            None => headers.push(cell.to_owned()),
+            Some(above) if above.is_empty() => *above = cell.to_owned(),
+            Some(above) if !cell.is_empty() && above != cell => above.extend([" / ", cell]),
+            Some(_) => {}
+        }
     }
 }

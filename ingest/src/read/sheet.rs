@@ -1,0 +1,214 @@
+//! Rows out of workbooks: Excel and OpenDocument.
+
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use calamine::{Data, ExcelDateTime, Ods, Range, Reader, Sheets, Xls, Xlsb, Xlsx};
+use csv::StringRecord;
+
+use super::input::{Input, MAX_DOCUMENT};
+use super::tree::number_text;
+use super::{Chunk, Format, Preface, ReadError, ReadOptions, Row, RowsInMemory, Source, Table, Tables, join_header};
+
+/// Rows of a chunk.
+const CHUNK_ROWS: usize = 4096;
+/// A sheet with more cells is refused: two cells at its corners would make it fill memory.
+const MAX_CELLS: u64 = 64 << 20;
+
+type Workbook = Sheets<Cursor<Vec<u8>>>;
+
+/// Opens a workbook: each sheet that is not empty is a table.
+pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Result<Tables, ReadError> {
+    let bytes = input.whole()?;
+    if bytes.starts_with(b"PK") {
+        check_zip(&bytes).map_err(|why| input.bad(why))?;
+    }
+    // the library trusts what it reads: a panic in it is a damaged file
+    let opened = catch_unwind(AssertUnwindSafe(|| workbook(bytes, format)));
+    let book = opened.map_err(|_| input.bad("the workbook is damaged"))?.map_err(|why| input.bad(why))?;
+    let names = book.sheet_names();
+    let wanted = match &options.sheet {
+        None => names,
+        Some(sheet) if names.contains(sheet) => vec![sheet.clone()],
+        Some(sheet) => {
+            return Err(input.bad(format!("there is no sheet `{sheet}`; there are {}", names.join(", "))));
+        }
+    };
+    let several = wanted.len() > 1;
+    let (input, options) = (input.clone(), options.clone());
+    let mut book = book;
+    let tables = wanted.into_iter().filter_map(move |sheet| {
+        let read = catch_unwind(AssertUnwindSafe(|| book.worksheet_range(&sheet)));
+        let shown = if several { format!("{}/{sheet}", input.shown) } else { input.shown.clone() };
+        let name = if several { sheet.clone() } else { input.name.clone() };
+        let bad = |why: String| Err(ReadError::BadFile { path: shown.clone().into(), why });
+        match read {
+            Err(_) => Some(bad("the sheet is damaged".to_owned())),
+            Ok(Err(e)) => Some(bad(format!("the sheet cannot be read: {e}"))),
+            // of several sheets an empty one is no mistake
+            Ok(Ok(range)) if range.is_empty() && several => None,
+            Ok(Ok(range)) => Some(table(range, shown, name, format, &options)),
+        }
+    });
+    Ok(Box::new(tables))
+}
+
+fn workbook(bytes: Vec<u8>, format: Format) -> Result<Workbook, String> {
+    let is_zip = bytes.starts_with(b"PK");
+    let has = |part: &[u8]| memchr::memmem::find(&bytes, part).is_some();
+    if format == Format::Ods || (is_zip && has(b"application/vnd.oasis.opendocument.spreadsheet")) {
+        return Ods::new(Cursor::new(bytes)).map(Sheets::Ods).map_err(|e| format!("it is no ODS workbook: {e}"));
+    }
+    if is_zip && has(b"xl/workbook.bin") {
+        return Xlsb::new(Cursor::new(bytes)).map(Sheets::Xlsb).map_err(|e| format!("it is no workbook: {e}"));
+    }
+    if is_zip {
+        return Xlsx::new(Cursor::new(bytes)).map(Sheets::Xlsx).map_err(|e| format!("it is no workbook: {e}"));
+    }
+    Xls::new(Cursor::new(bytes)).map(Sheets::Xls).map_err(|e| format!("it is no workbook: {e}"))
+}
+
+/// What the parts of a zip file really unpack to, before anything else unpacks them.
+fn check_zip(bytes: &[u8]) -> Result<(), String> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("it is damaged: {e}"))?;
+    let mut total = 0;
+    for i in 0..archive.len() {
+        let part = archive.by_index(i).map_err(|e| format!("it is damaged: {e}"))?;
+        let left = MAX_DOCUMENT + 1 - total;
+        total += std::io::copy(&mut part.take(left), &mut std::io::sink()).map_err(|e| format!("it is damaged: {e}"))?;
+        if total > MAX_DOCUMENT {
+            return Err(format!(
+                "unpacked it is larger than {} MiB; save the sheet as CSV, which may be of any size",
+                MAX_DOCUMENT >> 20
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn table(
+    range: Range<Data>,
+    shown: String,
+    name: String,
+    format: Format,
+    options: &ReadOptions,
+) -> Result<Table, ReadError> {
+    let path = || std::path::PathBuf::from(&shown);
+    let (height, width) = range.get_size();
+    if height as u64 * width as u64 > MAX_CELLS {
+        let why = format!("the sheet spans {height} rows and {width} columns; save the part that holds data as CSV");
+        return Err(ReadError::BadFile { path: path(), why });
+    }
+    let first_row = u64::from(range.start().map_or(0, |(row, _)| row)) + 1;
+    let texts = |row: &[Data]| row.iter().map(cell).collect::<Vec<String>>();
+    let empty = |row: &[Data]| row.iter().all(|c| matches!(c, Data::Empty));
+    let mut rows = range.rows().enumerate().map(|(i, row)| (first_row + i as u64, row)).peekable();
+    let mut preface = Preface::default();
+    while rows.next_if(|(line, row)| *line <= options.skip as u64 || empty(row)).is_some() {}
+    let mut headers = Vec::new();
+    for n in 0..options.header_rows {
+        let Some((line, row)) = rows.next() else {
+            return Err(match n {
+                0 => ReadError::NoHeader { path: path() },
+                _ => ReadError::BadHeader {
+                    path: path(),
+                    why: format!("there are fewer than {} header rows", options.header_rows),
+                },
+            });
+        };
+        let row = texts(row);
+        join_header(&mut headers, row.iter().map(String::as_str));
+        preface.rows.push(row);
+        preface.first_row.get_or_insert(line);
+    }
+    while headers.last().is_some_and(String::is_empty) {
+        headers.pop();
+    }
+    if !options.columns.is_empty() {
+        if options.header_rows > 0 && headers.len() != options.columns.len() {
+            let why =
+                format!("`columns` names {} columns and the sheet has {}", options.columns.len(), headers.len());
+            return Err(ReadError::BadHeader { path: path(), why });
+        }
+        headers.clone_from(&options.columns);
+    }
+    let width = headers.len();
+    let next = rows.peek().map_or(first_row + height as u64, |(line, _)| *line);
+    drop(rows);
+    let source = SheetRows { range, first_row, next, width };
+    Ok(Table::new(shown, name, format, headers, Box::new(source))?.with_preface(preface))
+}
+
+struct SheetRows {
+    range: Range<Data>,
+    first_row: u64,
+    /// The row of the sheet that comes next.
+    next: u64,
+    width: usize,
+}
+
+impl Source for SheetRows {
+    fn next_chunk(&mut self) -> Option<Box<dyn Chunk>> {
+        let from = (self.next - self.first_row) as usize;
+        let rows = self.range.rows().skip(from).take(CHUNK_ROWS);
+        let mut out = Vec::new();
+        let mut seen = 0;
+        for row in rows {
+            let line = self.next + seen;
+            seen += 1;
+            if row.iter().all(|c| matches!(c, Data::Empty)) {
+                continue;
+            }
+            let mut cells = StringRecord::new();
+            row.iter().take(self.width).for_each(|c| cells.push_field(&cell(c)));
+            while cells.len() < self.width {
+                cells.push_field("");
+            }
+            let beyond = row.iter().skip(self.width).map(cell).find(|text| !text.is_empty());
+            out.push(match beyond {
+                None => Ok(Row { line, cells, raw: None }),
+                Some(text) => Err(super::BadRow {
+                    line,
+                    why: format!("the cell `{text}` stands to the right of the last header"),
+                    raw: Some(texts_as_csv(row)),
+                }),
+            });
+        }
+        self.next += seen;
+        (seen > 0).then(|| Box::new(RowsInMemory::new(out)) as Box<dyn Chunk>)
+    }
+}
+
+fn texts_as_csv(row: &[Data]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // writing to memory does not fail
+    let _ = writer.write_record(row.iter().map(cell));
+    writer.into_inner().unwrap_or_default()
+}
+
+/// The text of a cell.
+fn cell(data: &Data) -> String {
+    match data {
+        Data::Empty => String::new(),
+        Data::Int(n) => n.to_string(),
+        Data::Float(x) => number_text(*x),
+        Data::String(text) => text.clone(),
+        Data::Bool(b) => b.to_string(),
+        Data::DateTime(at) => date(at),
+        Data::DateTimeIso(text) | Data::DurationIso(text) => text.clone(),
+        Data::Error(e) => e.to_string(),
+    }
+}
+
+/// ISO 8601. A formula that the program took for a date is seen to be one, and never comes out as a number.
+fn date(at: &ExcelDateTime) -> String {
+    if at.is_duration() {
+        return format!("PT{}S", number_text((at.as_f64() * 86_400_000.0).round() / 1000.0));
+    }
+    let (year, month, day, hour, minute, second, milli) = at.to_ymd_hms_milli();
+    let mut text = format!("{year:04}-{month:02}-{day:02}");
+    if (hour, minute, second, milli) != (0, 0, 0, 0) {
+        text.push_str(&format!("T{hour:02}:{minute:02}:{second:02}"));
+    }
+    text
+}
