@@ -10,3 +10,5 @@ pub mod mapping;
 pub mod read;
 pub mod report;
 pub mod rows;
+pub mod smiles;
+pub mod structure;
