@@ -12,3 +12,5 @@ pub mod read;
 pub mod report;
 pub mod rows;
 pub mod sort;
+pub mod smiles;
+pub mod structure;

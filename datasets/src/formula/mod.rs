@@ -107,6 +107,19 @@ impl Formula {
         self.mean_atomic_mass() / volume_a3_per_atom * U_PER_CUBIC_ANGSTROM_IN_G_PER_CM3
     }
 
+    /// From whole amounts in any order; an element may occur twice, and zeros are dropped.
+    ///
+    /// # Errors
+    /// Every amount is zero, or the reduced sums do not fit 64 bits.
+    pub fn from_amounts(amounts: &[(Element, u64)]) -> Result<Formula, FormulaError> {
+        let whole = |&(element, amount): &(Element, u64)| (element, Decimal::whole(u128::from(amount)));
+        let terms: Vec<(Element, Decimal)> = amounts.iter().map(whole).collect();
+        Formula::from_terms(&terms).map_err(|problem| {
+            let text: Vec<String> = amounts.iter().map(|(element, amount)| format!("{element}{amount}")).collect();
+            FormulaError::new(&text.join(" "), None, problem)
+        })
+    }
+
     /// From exact amounts in any order, elements repeated or not.
     fn from_terms(terms: &[(Element, Decimal)]) -> Result<Formula, FormulaProblem> {
         let places = terms.iter().map(|(_, amount)| amount.places).max().unwrap_or(0);

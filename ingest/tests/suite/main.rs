@@ -1,5 +1,5 @@
 //! From files to accepted records, as a data owner sees it: what is taken, what is refused, and what is said about it.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 extern crate matgenome_ingest as ingest;
 
@@ -9,4 +9,5 @@ mod job;
 mod mapping;
 mod native;
 mod rows;
+mod structures;
 mod values;
