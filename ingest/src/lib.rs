@@ -11,6 +11,6 @@ pub mod native;
 pub mod read;
 pub mod report;
 pub mod rows;
-pub mod sort;
 pub mod smiles;
+pub mod sort;
 pub mod structure;
