@@ -1,12 +1,15 @@
 //! From anyone's file to accepted records: [`read`] (rows out of a file), [`mapping`] (which column is what),
-//! [`rows`] (rows to records), [`check`] (is this believable?), [`report`] (what was refused or flagged, and why),
+//! [`header`] and [`propose`] (what it may be, by its header), [`value`] (what a cell says), [`rows`] (rows to records), [`check`] (is this believable?), [`report`] (what was refused or flagged, and why),
 //! [`job`] (files in, one commit out).
 //!
 //! Nothing here panics on input, and no row is dropped without a line in the report.
 
 pub mod check;
+pub mod header;
 pub mod job;
 pub mod mapping;
+pub mod propose;
 pub mod read;
 pub mod report;
 pub mod rows;
+pub mod value;
