@@ -24,14 +24,30 @@ pub enum Code {
     BadFormula,
     /// A cell that must hold a number does not.
     BadNumber,
-    /// A space group that is not 1 to 230.
+    /// A unit that is not understood, or measures another quantity.
+    BadUnit,
+    /// A space group that is neither 1 to 230 nor a symbol of one.
     BadSpaceGroup,
+    /// A structure that cannot be read.
+    BadStructure,
+    /// A SMILES string that cannot be read.
+    BadSmiles,
+    /// Formula, space group and structure of the row contradict each other.
+    StructureMismatch,
     /// The row names no material and has no id.
     NoIdentity,
     /// No column of the mapping holds a value in this row.
     NoValue,
     /// The value lies outside what is physically possible; kept in the record, never counted as evidence.
     OutOfBounds,
+    /// Values of one record that cannot all be true.
+    ImpossibleCombination,
+    /// Values of one material and condition that differ by far more than their deviations.
+    ConflictingValues,
+    /// The value fits what is known of the material in another unit, or by a power of ten.
+    SuspectUnit,
+    /// `[record] when` leaves the row out.
+    NotSelected,
     /// Two rows of the job have the same record id.
     DuplicateId,
     /// Two rows of the job are the same in everything.

@@ -24,13 +24,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::csv::StringRecord;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest row, bytes. A longer one is refused, and reading goes on behind it.
 pub const MAX_ROW_BYTES: usize = 64 << 20;
 
 /// How the files are read: the `[read]` table of a mapping.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadOptions {
     /// The format; by the name and the first bytes of the file where it is not said.
@@ -41,6 +41,8 @@ pub struct ReadOptions {
     pub null: Vec<String>,
     /// The decimal mark of numbers: `.` or `,`.
     pub decimal: char,
+    /// The mark between groups of three digits; none where it is not said.
+    pub thousands: Option<char>,
     /// Encoding of text; UTF-8 (or by the byte-order mark) where it is not said.
     pub encoding: Option<Encoding>,
     /// Lines before the header that are passed over.
@@ -64,6 +66,7 @@ impl Default for ReadOptions {
             separator: None,
             null: vec![String::new()],
             decimal: '.',
+            thousands: None,
             encoding: None,
             skip: 0,
             header_rows: 1,
@@ -76,7 +79,7 @@ impl Default for ReadOptions {
 }
 
 /// Formats that are understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Separated values: comma, semicolon, tab or bar.
@@ -164,7 +167,7 @@ impl std::fmt::Display for Format {
 }
 
 /// Encodings of text files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Encoding {
     /// UTF-8.
     #[serde(rename = "utf-8")]

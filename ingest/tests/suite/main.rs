@@ -3,6 +3,7 @@
 
 extern crate matgenome_ingest as ingest;
 
+mod cells;
 mod counts;
 mod files;
 mod job;

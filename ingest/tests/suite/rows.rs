@@ -66,11 +66,24 @@ fn all_that_is_wrong_with_a_row_is_said_at_once() {
 #[test]
 fn space_groups_are_1_to_230() {
     let map = mapping(&GAP.replace("formula = \"formula\"", "formula = \"formula\"\nspace_group = \"sg\""));
-    for (text, number) in [("216", Some(216)), ("1", Some(1)), ("230", Some(230)), ("", None), (" 62 ", Some(62))] {
+    for (text, number) in [
+        ("216", Some(216)),
+        ("1", Some(1)),
+        ("230", Some(230)),
+        ("", None),
+        (" 62 ", Some(62)),
+        ("F-43m", Some(216)),
+        ("F m -3 m", Some(225)),
+        ("Fm3m", Some(225)),
+        ("P -1", Some(2)),
+        ("P2_1/c", Some(14)),
+        ("P 1 21/c 1", Some(14)),
+        ("216.0", Some(216)),
+    ] {
         let record = one(&map, &format!("formula,sg,gap\nGaAs,{text},1\n"));
         assert_eq!(record.space_group, number, "{text:?}");
     }
-    for bad in ["0", "231", "-1", "F-43m", "216.0", "99999", "nan"] {
+    for bad in ["0", "231", "-1", "F-43x", "216.5", "99999", "nan"] {
         let done = read(&map, &format!("formula,sg,gap\nGaAs,{bad},1\n"));
         assert_eq!(codes(&done), [Code::BadSpaceGroup], "{bad}");
         assert_eq!(finding(&done).column.as_deref(), Some("sg"));

@@ -1,8 +1,16 @@
 //! Is this value believable? Each check makes a finding; a refusal takes the whole row out.
 
+mod conflict;
+mod contradiction;
+mod magnitude;
+
 use datasets::property::Property;
 
 use crate::report::{Code, Finding, Severity};
+
+pub use conflict::Conflicts;
+pub use contradiction::{combinations, may_contradict};
+pub use magnitude::{Known, suspect_unit};
 
 /// Where a finding is made.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,125 @@
+//! Which column is what: a mapping in TOML ([`file`]), checked whole before the first row is read ([`resolve`]).
+
+pub mod file;
+mod resolve;
+
+use std::path::Path;
+
+use datasets::catalogue::DatasetInfo;
+use datasets::property::{Property, dictionary};
+use datasets::record::Evidence;
+use datasets::unit::{Conversion, Unit};
+
+pub use file::*;
+
+/// A mapping file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MappingError {
+    /// The file cannot be read.
+    #[error("cannot read the mapping {path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// It is no TOML, or has a key that does not exist.
+    #[error("mapping {path}: {why}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What the parser says, with line and column.
+        why: String,
+    },
+    /// It asks for something that cannot be.
+    #[error("mapping {path}: {what}")]
+    Meaning {
+        /// The file.
+        path: String,
+        /// What, and how to mend it.
+        what: String,
+    },
+}
+
+/// A checked mapping: everything that can be known before the first row is known to be right.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// Terms of the dataset.
+    pub dataset: DatasetInfo,
+    /// The file as written.
+    pub file: MappingFile,
+    /// One for each `value` entry, in order.
+    pub values: Vec<ResolvedValue>,
+    /// The new properties of the dataset, in order.
+    pub properties: Vec<&'static Property>,
+}
+
+/// What a `value` entry means.
+#[derive(Debug, Clone)]
+pub struct ResolvedValue {
+    /// The property.
+    pub property: &'static Property,
+    /// The property's unit.
+    pub wanted: Unit,
+    /// Column unit → dictionary unit.
+    pub conversion: Conversion,
+    /// Numbers are multiplied by this to be in the column's unit; 1 where nothing is said.
+    pub factor: f64,
+    /// The unit as written, where it is not the dictionary's.
+    pub given_unit: Option<String>,
+    /// Evidence of the values.
+    pub evidence: Evidence,
+    /// Temperature unit → K.
+    pub temperature: Option<ResolvedQuantity>,
+    /// Pressure unit → Pa.
+    pub pressure: Option<ResolvedQuantity>,
+}
+
+/// A quantity with its unit resolved.
+#[derive(Debug, Clone)]
+pub struct ResolvedQuantity {
+    /// The same for all rows, already converted.
+    pub constant: Option<f64>,
+    /// In this column.
+    pub column: Option<String>,
+    /// The unit of the condition in a record: K or Pa.
+    pub wanted: Unit,
+    /// Unit → K or Pa.
+    pub conversion: Conversion,
+}
+
+impl Mapping {
+    /// Reads and checks a mapping file.
+    ///
+    /// # Errors
+    /// It cannot be read, is no TOML, or means something impossible; the message names the place and the mend.
+    pub fn load(path: &Path, dataset: Option<&str>) -> Result<Mapping, MappingError> {
+        let shown = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|why| MappingError::Unreadable { path: shown.clone(), why })?;
+        Mapping::parse(&text, dataset, &shown)
+    }
+
+    /// Checks the text of a mapping; `shown` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Mapping::load`].
+    pub fn parse(text: &str, dataset: Option<&str>, shown: &str) -> Result<Mapping, MappingError> {
+        let file: MappingFile = toml::from_str(text)
+            .map_err(|e| MappingError::Syntax { path: shown.to_owned(), why: e.to_string().trim_end().to_owned() })?;
+        Mapping::from_file(file, dataset, shown)
+    }
+
+    /// Checks a mapping that is already in memory, such as a proposed one; `shown` names it in errors.
+    ///
+    /// # Errors
+    /// It means something impossible; the message names the place and the mend.
+    pub fn from_file(file: MappingFile, dataset: Option<&str>, shown: &str) -> Result<Mapping, MappingError> {
+        resolve::resolve(file, dataset).map_err(|what| MappingError::Meaning { path: shown.to_owned(), what })
+    }
+
+    /// The property of a measurement of this job: of the dictionary, or new in this dataset.
+    pub fn property(&self, key: &str) -> Option<&'static Property> {
+        dictionary().get(key).or_else(|| self.properties.iter().copied().find(|p| p.key == key))
+    }
+}

@@ -1,0 +1,212 @@
+//! What does a mapping mean, and can it be? Properties and units looked up, contradictions named.
+
+use std::sync::{Mutex, PoisonError};
+
+use datasets::catalogue::DatasetInfo;
+use datasets::element::Element;
+use datasets::property::{Axis, Property, dictionary, intern};
+use datasets::record::Evidence;
+use datasets::unit::Unit;
+
+use super::{
+    Attribute, Defaults, Fractions, Mapping, MappingFile, NewProperty, QuantitySource, ResolvedQuantity, ResolvedValue,
+    Uncertainty, ValueColumn,
+};
+
+pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> {
+    let mut terms = match (&file.dataset, dataset) {
+        (Some(terms), _) => terms.clone(),
+        (None, Some(name)) => DatasetInfo::unnamed_terms(name),
+        (None, None) => return Err("no dataset is named: say --dataset NAME, or `[dataset] name = ...`".into()),
+    };
+    if let Some(name) = dataset {
+        terms.name = name.to_owned();
+    }
+    if let Some(problem) = terms.problem() {
+        return Err(problem);
+    }
+    if let Some(separator) = file.read.separator.filter(|s| !s.is_ascii()) {
+        return Err(format!("separator `{separator}` is not an ASCII character"));
+    }
+    if !matches!(file.read.decimal, '.' | ',') {
+        return Err(format!("decimal mark `{}` must be `.` or `,`", file.read.decimal));
+    }
+    let material = &file.material;
+    let known_composition = [&material.formula, &material.structure, &material.smiles].iter().any(|c| c.is_some())
+        || material.fractions.is_some();
+    if !known_composition && material.name.is_none() {
+        return Err(
+            "nothing says which material a row speaks about: set formula, fractions or name in [material], or \
+                    structure or smiles"
+                .into(),
+        );
+    }
+    if let Some(mark) = file.read.thousands
+        && (mark == file.read.decimal || mark.is_alphanumeric() || "+-−()".contains(mark))
+    {
+        return Err(format!("mark of thousands `{mark}` cannot be told from the rest of a number"));
+    }
+    if let Some(fractions) = &material.fractions {
+        check_fractions(fractions)?;
+    }
+    if material.formula.is_some() && material.fractions.is_some() {
+        return Err("[material] has both `formula` and `fractions`: keep one".into());
+    }
+    if !known_composition && file.record.id.iter().any(|c| c == "@formula") {
+        return Err("`@formula` in [record] id needs a formula: set formula or fractions in [material]".into());
+    }
+    if file.record.join && file.record.id.is_empty() {
+        return Err("`join` needs `id`: rows are joined by it".into());
+    }
+    if file.value.is_empty() && material.structure.is_none() {
+        return Err("there is no [[value]]: say which column holds which property".into());
+    }
+    if material.structure.is_some() && file.defaults.evidence.is_none() {
+        return Err("[material] structure: say how the structures came to be: `[defaults] evidence = \"measured\"`, \
+                    \"computed\" or \"derived\""
+            .into());
+    }
+    for (name, attribute) in &file.attributes {
+        if let Attribute::Table(table) = attribute
+            && table.column.is_some() == table.prefix.is_some()
+        {
+            return Err(format!("[attributes] {name}: say either `column` or `prefix`"));
+        }
+    }
+    let mut properties: Vec<&'static Property> = Vec::with_capacity(file.property.len());
+    for new in &file.property {
+        let property = dataset_property(new, &terms)?;
+        if properties.iter().any(|p| p.key == property.key) {
+            return Err(format!("[[property]] `{}` stands twice", new.key));
+        }
+        properties.push(intern(property.clone()).map_err(|e| format!("[[property]] `{}`: {e}", new.key))?);
+        terms.properties.retain(|held| held.key != property.key);
+        terms.properties.push(property);
+    }
+    if let Some(problem) = terms.problem() {
+        return Err(problem);
+    }
+    let values = file
+        .value
+        .iter()
+        .map(|v| resolve_value(v, &file.defaults, &terms.name, &properties))
+        .collect::<Result<_, _>>()?;
+    Ok(Mapping { dataset: terms, file, values, properties })
+}
+
+fn check_fractions(fractions: &Fractions) -> Result<(), String> {
+    if fractions.columns.is_empty() == fractions.prefix.is_none() {
+        return Err("[material] fractions: say either `columns` or `prefix`".into());
+    }
+    if fractions.basis.is_some() == fractions.basis_column.is_some() {
+        return Err("[material] fractions: say what the numbers are: basis = \"mass_fraction\", \"weight_percent\", \
+                    \"atomic_fraction\" or \"atomic_percent\", or basis_column"
+            .into());
+    }
+    if let Some(symbol) = &fractions.balance {
+        if Element::from_symbol(symbol).is_none() {
+            return Err(format!("[material] fractions: balance `{symbol}` is not an element's symbol"));
+        }
+        if fractions.normalise {
+            return Err("[material] fractions: `balance` and `normalise` exclude each other".into());
+        }
+    }
+    Ok(())
+}
+
+/// A new property of the dataset, with what is not said as [`Property::of_dataset`] has it.
+fn dataset_property(new: &NewProperty, dataset: &DatasetInfo) -> Result<Property, String> {
+    let axis = new.axis.unwrap_or(match new.bounds {
+        Some([low, _]) if low > 0.0 => Axis::Log,
+        _ => Axis::Linear,
+    });
+    let name = new.name.as_deref().unwrap_or_default();
+    let mut property = Property::of_dataset(&dataset.name, &new.key, name, &new.unit, axis);
+    if let Some(symbol) = &new.symbol {
+        property.symbol.clone_from(symbol);
+    }
+    if let Some(bounds) = new.bounds {
+        property.bounds = bounds;
+    }
+    if let Some(better) = new.better {
+        property.better = better;
+    }
+    if let Some(description) = &new.description {
+        property.description.clone_from(description);
+    }
+    if let Some(sd) = new.sd {
+        property.sd = sd;
+    }
+    Ok(property)
+}
+
+fn resolve_value(
+    value: &ValueColumn,
+    defaults: &Defaults,
+    dataset: &str,
+    properties: &[&'static Property],
+) -> Result<ResolvedValue, String> {
+    let column = &value.column;
+    let own = value.property.strip_prefix(dataset).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&value.property);
+    let own = |p: &&&'static Property| p.key.rsplit(':').next() == Some(own);
+    let known = dictionary().get(&value.property).or_else(|| properties.iter().find(own).copied());
+    let property = known.ok_or_else(|| {
+        format!(
+            "column `{column}`: there is no property `{}`; the closest are {}. A new one is made by [[property]]",
+            value.property,
+            dictionary().closest(&value.property, 3).join(", ")
+        )
+    })?;
+    let wanted = Unit::parse(&property.unit).map_err(|e| format!("property `{}`: {e}", property.key))?;
+    let unit = value.unit.as_deref().unwrap_or(&property.unit);
+    let given = Unit::parse_for(unit, &wanted).map_err(|e| format!("column `{column}`: {e}"))?;
+    let conversion = given.conversion_to(&wanted).map_err(|e| format!("column `{column}`: {e}"))?;
+    let evidence = value.evidence.or(defaults.evidence).ok_or_else(|| {
+        format!(
+            "column `{column}`: say how the values came to be: evidence = \"measured\", \"computed\" or \"derived\""
+        )
+    })?;
+    if !matches!(evidence, Evidence::Measured | Evidence::Computed | Evidence::Derived) {
+        return Err(format!("column `{column}`: a record's evidence is measured, computed or derived, not {evidence}"));
+    }
+    let quantity = |own: &Option<QuantitySource>, default: &Option<QuantitySource>, unit: &str| {
+        own.as_ref().or(default.as_ref()).map(|q| resolve_quantity(q, unit, column)).transpose()
+    };
+    let factor = value.factor.unwrap_or(1.0);
+    if !factor.is_normal() {
+        return Err(format!("column `{column}`: factor {factor} is no finite number other than 0"));
+    }
+    if let Some(Uncertainty::Constant(constant)) = &value.uncertainty {
+        let good = |x: Option<f64>| x.is_none_or(|x| x.is_finite() && x > 0.0);
+        let one = constant.value.is_some() != constant.relative.is_some();
+        if !(one && good(constant.value) && good(constant.relative)) {
+            return Err(format!(
+                "column `{column}`: an uncertainty is a column, or has either `value` or `relative`, above 0"
+            ));
+        }
+    }
+    Ok(ResolvedValue {
+        property,
+        factor,
+        wanted,
+        given_unit: (unit != property.unit).then(|| unit.to_owned()),
+        conversion,
+        evidence,
+        temperature: quantity(&value.temperature, &defaults.temperature, "K")?,
+        pressure: quantity(&value.pressure, &defaults.pressure, "Pa")?,
+    })
+}
+
+fn resolve_quantity(quantity: &QuantitySource, unit: &str, column: &str) -> Result<ResolvedQuantity, String> {
+    let context = |e: datasets::unit::UnitError| format!("column `{column}`: {e}");
+    let wanted = Unit::parse(unit).map_err(context)?;
+    let conversion =
+        Unit::parse_for(&quantity.unit, &wanted).and_then(|given| given.conversion_to(&wanted)).map_err(context)?;
+    match (quantity.value, &quantity.column) {
+        (Some(value), None) if value.is_finite() => {
+            Ok(ResolvedQuantity { constant: Some(conversion.apply(value)), column: None, wanted, conversion })
+        }
+        (None, Some(name)) => Ok(ResolvedQuantity { constant: None, column: Some(name.clone()), wanted, conversion }),
+        _ => Err(format!("column `{column}`: a condition has either `value` (a finite number) or `column`")),
+    }
+}

@@ -1,0 +1,197 @@
+//! Where do the mapping's columns stand in this file? Looked up once a table.
+
+use std::sync::Arc;
+
+use datasets::element::Element;
+use datasets::formula::Basis;
+
+use super::{Condition, Deviations, IdPart, Layout, Text, Value};
+use crate::check;
+use crate::mapping::{
+    Attribute, Fractions, Mapping, ResolvedQuantity, ResolvedValue, TextSource, Uncertainty, ValueColumn, When,
+};
+use crate::read::{ReadError, Table};
+use crate::value::NumberFormat;
+
+/// Looks columns up; in an optional place a column that is not there is none.
+#[derive(Clone, Copy)]
+struct Columns<'t> {
+    table: &'t Table,
+    optional: bool,
+}
+
+impl Columns<'_> {
+    fn position(self, column: &str) -> Result<Option<usize>, ReadError> {
+        match self.table.position(column) {
+            Ok(position) => Ok(Some(position)),
+            Err(_) if self.optional => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn find(self, column: Option<&String>) -> Result<Option<usize>, ReadError> {
+        column.map_or(Ok(None), |c| self.position(c))
+    }
+
+    fn text(self, source: Option<&TextSource>) -> Result<Option<Text>, ReadError> {
+        Ok(match source {
+            None => None,
+            Some(TextSource::Constant(text)) => Some(Text::Constant(Arc::from(text.as_str()))),
+            Some(TextSource::Column(c)) => {
+                self.position(&c.column)?.map(|position| Text::Column { position, prefix: c.prefix.clone() })
+            }
+        })
+    }
+
+    fn when<'a>(self, when: Option<&'a When>) -> Result<Option<(usize, &'a [String])>, ReadError> {
+        let found = |w: &'a When| Ok(self.position(&w.column)?.map(|position| (position, w.one_of.as_slice())));
+        when.map_or(Ok(None), found)
+    }
+
+    fn condition<'a>(self, quantity: Option<&'a ResolvedQuantity>) -> Result<Option<Condition<'a>>, ReadError> {
+        let Some(quantity) = quantity else { return Ok(None) };
+        let position = self.find(quantity.column.as_ref())?;
+        // an optional column that is not there states nothing
+        Ok((position.is_some() || quantity.constant.is_some()).then_some(Condition { quantity, position }))
+    }
+}
+
+impl<'a> Layout<'a> {
+    /// Looks the mapping's columns up in a file.
+    ///
+    /// # Errors
+    /// The file lacks a column that the mapping names for it.
+    pub fn new(mapping: &'a Mapping, table: &Table) -> Result<Layout<'a>, ReadError> {
+        let file = &mapping.file;
+        let all = Columns { table, optional: false };
+        let material = Columns { table, optional: file.material.optional };
+        let id = file.record.id.iter().map(|column| match column.as_str() {
+            "@formula" => Ok(IdPart::Formula),
+            _ => table.position(column).map(IdPart::Column),
+        });
+        let mut values = Vec::with_capacity(mapping.values.len());
+        for (column, what) in file.value.iter().zip(&mapping.values) {
+            if column.file.as_ref().is_none_or(|file| *file == table.name) {
+                values.extend(value(mapping, column, what, table)?);
+            }
+        }
+        let mut attributes = Vec::with_capacity(file.attributes.len());
+        for (name, attribute) in &file.attributes {
+            match attribute {
+                Attribute::Column(column) => attributes.push((name.clone(), table.position(column)?)),
+                Attribute::Table(columns) => {
+                    let place = Columns { table, optional: columns.optional };
+                    if let Some(position) = place.find(columns.column.as_ref())? {
+                        attributes.push((name.clone(), position));
+                    }
+                    let Some(prefix) = &columns.prefix else { continue };
+                    let under = table.headers().iter().enumerate();
+                    let under =
+                        under.filter_map(|(at, header)| Some((format!("{name}.{}", header.strip_prefix(prefix)?), at)));
+                    attributes.extend(under);
+                }
+            }
+        }
+        Ok(Layout {
+            mapping,
+            numbers: NumberFormat { decimal: file.read.decimal, thousands: file.read.thousands },
+            when: all.when(file.record.when.as_ref())?,
+            formula: material.find(file.material.formula.as_ref())?,
+            fractions: match &file.material.fractions {
+                Some(stated) => fractions(stated, material)?,
+                None => Vec::new(),
+            },
+            fractions_basis: file.material.fractions.as_ref().and_then(|f| f.basis).map(Basis::from),
+            basis_column: match file.material.fractions.as_ref().and_then(|f| f.basis_column.as_ref()) {
+                Some(basis) => material.position(&basis.column)?.map(|position| (position, basis)),
+                None => None,
+            },
+            balance: file.material.fractions.as_ref().and_then(|f| f.balance.as_deref()).and_then(Element::from_symbol),
+            name: material.find(file.material.name.as_ref())?,
+            space_group: material.find(file.material.space_group.as_ref())?,
+            structure: material.find(file.material.structure.as_ref())?,
+            smiles: material.find(file.material.smiles.as_ref())?,
+            class: material.text(file.material.class.as_ref())?,
+            structure_source: material.text(file.defaults.source.as_ref())?,
+            id: id.collect::<Result<_, _>>()?,
+            combinations: check::may_contradict(mapping.values.iter().map(|v| v.property.key.as_str())),
+            values,
+            attributes,
+        })
+    }
+}
+
+fn fractions(stated: &Fractions, columns: Columns<'_>) -> Result<Vec<(Element, usize)>, ReadError> {
+    let element = |symbol: &str, column: &str| {
+        Element::from_symbol(symbol).ok_or_else(|| ReadError::BadHeader {
+            path: columns.table.shown.clone().into(),
+            why: format!("fraction column `{column}` is not an element's symbol"),
+        })
+    };
+    let mut found = Vec::new();
+    for column in &stated.columns {
+        let element = element(column, column)?;
+        found.extend(columns.position(column)?.map(|position| (element, position)));
+    }
+    if let Some(prefix) = &stated.prefix {
+        for (position, header) in columns.table.headers().iter().enumerate() {
+            if let Some(symbol) = header.strip_prefix(prefix.as_str()) {
+                found.push((element(symbol, header)?, position));
+            }
+        }
+        if found.is_empty() && !columns.optional {
+            return Err(ReadError::NoColumn {
+                path: columns.table.shown.clone().into(),
+                column: format!("{prefix}ELEMENT"),
+                columns: columns.table.headers().iter().map(|h| format!("`{h}`")).collect::<Vec<_>>().join(", "),
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// A value column of this file; none where it is optional and not there.
+fn value<'a>(
+    mapping: &'a Mapping,
+    column: &'a ValueColumn,
+    what: &'a ResolvedValue,
+    table: &Table,
+) -> Result<Option<Value<'a>>, ReadError> {
+    let place = Columns { table, optional: column.optional };
+    let Some(position) = place.position(&column.column)? else { return Ok(None) };
+    let defaults = &mapping.file.defaults;
+    let deviations = match &column.uncertainty {
+        None => Deviations::None,
+        Some(Uncertainty::Column(name)) => {
+            place.position(name)?.map_or(Deviations::None, |position| Deviations::Column(position, name))
+        }
+        Some(Uncertainty::Constant(constant)) => match (constant.value, constant.relative) {
+            (Some(sd), _) => Deviations::Absolute(what.conversion.apply_to_difference(sd).abs()),
+            (None, Some(share)) => Deviations::Relative(share),
+            (None, None) => Deviations::None,
+        },
+    };
+    let mut conditions = Vec::new();
+    let own = defaults.conditions.iter().filter(|(name, _)| !column.conditions.contains_key(*name));
+    for (name, source) in own.chain(&column.conditions) {
+        conditions.extend(place.text(Some(source))?.map(|text| (name.as_str(), text)));
+    }
+    Ok(Some(Value {
+        what,
+        property: Arc::from(what.property.key.as_str()),
+        header: &column.column,
+        position,
+        unit_column: match &column.unit_column {
+            Some(name) => place.position(name)?.map(|position| (position, name.as_str())),
+            None => None,
+        },
+        deviations,
+        when: place.when(column.when.as_ref())?,
+        given_unit: what.given_unit.as_deref().map(Arc::from),
+        method: column.method.as_ref().or(defaults.method.as_ref()).map(|m| Arc::from(m.as_str())),
+        source: place.text(column.source.as_ref().or(defaults.source.as_ref()))?,
+        temperature: place.condition(what.temperature.as_ref())?,
+        pressure: place.condition(what.pressure.as_ref())?,
+        conditions,
+    }))
+}

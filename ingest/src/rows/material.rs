@@ -1,0 +1,327 @@
+//! Which material does the row speak about? Formula, fractions, space group, structure, SMILES.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use datasets::element::Element;
+use datasets::formula::{Basis, Formula};
+use datasets::record::{Evidence, Measurement};
+use datasets::structure::Structure;
+
+use super::{Layout, Words};
+use crate::check::Place;
+use crate::mapping::{BasisName, Derivation};
+use crate::read::Row;
+use crate::report::{Code, Finding, Severity};
+use crate::{smiles, structure, value};
+
+/// What a structure says about its material.
+pub(super) struct Described {
+    pub(super) structure: Structure,
+    pub(super) formula: Formula,
+    pub(super) space_group: Option<i16>,
+    /// Å³ per atom.
+    pub(super) volume_per_atom: Option<f64>,
+    /// g/cm³.
+    pub(super) density: Option<f64>,
+}
+
+fn read_structure(text: &str) -> Result<Described, String> {
+    let structure = structure::parse(text).map_err(|e| e.to_string())?;
+    let said = structure::describe(&structure).map_err(|e| e.to_string())?;
+    let (formula, space_group) = (said.formula, said.space_group);
+    Ok(Described { structure, formula, space_group, volume_per_atom: said.volume_per_atom, density: said.density })
+}
+
+/// Who the row speaks about.
+#[derive(Default)]
+pub(super) struct Identity {
+    pub(super) formula: Option<Formula>,
+    pub(super) space_group: Option<i16>,
+    pub(super) smiles: Option<String>,
+    pub(super) described: Option<Described>,
+}
+
+impl Layout<'_> {
+    /// The material of a row; what is wrong goes into the findings.
+    pub(super) fn identity(
+        &self,
+        row: &Row,
+        place: Place<'_>,
+        refused: &mut Vec<Finding>,
+        flagged: &mut Vec<Finding>,
+    ) -> Identity {
+        let mut identity = Identity::default();
+        match self.stated_formula(row, place) {
+            Ok(formula) => identity.formula = formula,
+            Err(finding) => refused.push(finding),
+        }
+        match self.stated_space_group(row, place) {
+            Ok(number) => identity.space_group = number,
+            Err(finding) => refused.push(finding),
+        }
+        let cell = |position: Option<usize>| {
+            position.and_then(|p| row.cells.get(p)).map(str::trim).filter(|text| !self.is_null(text))
+        };
+        if let Some(text) = cell(self.smiles) {
+            identity.smiles = Some(text.to_owned());
+            if identity.formula.is_none() && self.structure.is_none() {
+                match smiles::formula(text) {
+                    Ok(molecule) => identity.formula = Some(molecule.formula),
+                    Err(why) => {
+                        let why = why.to_string();
+                        let column = self.mapping.file.material.smiles.as_deref();
+                        let mend = "correct the SMILES string, or map a column with the formula";
+                        refused.push(place.finding(
+                            Severity::Refused,
+                            Code::BadSmiles,
+                            (column, Some(text)),
+                            why,
+                            mend,
+                        ));
+                    }
+                }
+            }
+        }
+        if let Some(text) = cell(self.structure) {
+            let column = self.mapping.file.material.structure.as_deref();
+            let shown: String = text.chars().take(200).collect();
+            match read_structure(text) {
+                Ok(described) => {
+                    flagged.extend(mismatch(&identity, &described).map(|why| {
+                        let mend = "check which of the columns is right; the columns are kept, beside the structure";
+                        place.finding(Severity::Flagged, Code::StructureMismatch, (column, None), why, mend)
+                    }));
+                    if identity.formula.is_none() {
+                        identity.formula = Some(described.formula.clone());
+                    }
+                    identity.space_group = identity.space_group.or(described.space_group);
+                    identity.described = Some(described);
+                }
+                Err(why) => {
+                    let mend = "give the structure as CIF, POSCAR or JSON, or leave the cell empty";
+                    refused.push(place.finding(
+                        Severity::Refused,
+                        Code::BadStructure,
+                        (column, Some(&shown)),
+                        why,
+                        mend,
+                    ));
+                }
+            }
+        }
+        identity
+    }
+
+    fn stated_formula(&self, row: &Row, place: Place<'_>) -> Result<Option<Formula>, Finding> {
+        let refuse = |column: &str, text: &str, why: String| {
+            let mend = "write the formula with element symbols and amounts, such as Fe2O3 or Al0.5CoCrFeNi";
+            if value::looks_like_date(text) {
+                let why = format!("{why}: a spreadsheet made a date of it");
+                let mend = format!("format the column as text before typing; {mend}");
+                return place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(text)), why, &mend);
+            }
+            place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(text)), why, mend)
+        };
+        if let Some(position) = self.formula {
+            let text = row.cells.get(position).unwrap_or_default().trim();
+            if text.is_empty() {
+                return Ok(None);
+            }
+            let parsed = match self.mapping.file.material.basis {
+                None | Some(BasisName::AtomicFraction) => Formula::parse(text),
+                Some(basis) => Formula::parse_with_basis(text, basis.into()),
+            };
+            let column = self.mapping.file.material.formula.as_deref().unwrap_or_default();
+            return parsed.map(Some).map_err(|e| refuse(column, text, e.to_string()));
+        }
+        let Some(stated) = &self.mapping.file.material.fractions else { return Ok(None) };
+        let mut parts: Vec<(Element, f64)> = Vec::with_capacity(self.fractions.len() + 1);
+        for (element, position) in &self.fractions {
+            let text = row.cells.get(*position).unwrap_or_default().trim();
+            if !self.is_null(text) {
+                parts.push((*element, self.plain_number(place, element.symbol(), text)?));
+            }
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let basis = self.basis(row, place)?;
+        let sum: f64 = parts.iter().map(|(_, share)| share).sum();
+        if stated.normalise && sum > 0.0 && sum.is_finite() {
+            for (_, share) in &mut parts {
+                *share *= basis.whole() / sum;
+            }
+        }
+        if let Some(element) = self.balance {
+            let rest = basis.whole() - sum;
+            if rest < 0.0 {
+                let why = format!("the fractions sum to {sum}, and leave nothing for the balance {element}");
+                return Err(refuse("composition", &row.cells.iter().collect::<Vec<_>>().join(" "), why));
+            }
+            parts.push((element, rest));
+        }
+        Formula::from_fractions(&parts, basis)
+            .map(Some)
+            .map_err(|e| refuse("composition", &row.cells.iter().collect::<Vec<_>>().join(" "), e.to_string()))
+    }
+
+    fn basis(&self, row: &Row, place: Place<'_>) -> Result<Basis, Finding> {
+        if let Some(basis) = self.fractions_basis {
+            return Ok(basis);
+        }
+        let (text, column) = match &self.basis_column {
+            Some((position, basis)) => {
+                let text = row.cells.get(*position).unwrap_or_default().trim();
+                if let Some(name) = basis.words.get(text) {
+                    return Ok((*name).into());
+                }
+                (text, Some(basis.column.as_str()))
+            }
+            None => ("", None),
+        };
+        let why = format!("`{text}` does not say what the fractions are");
+        let mend = "list the word under `words` of basis_column: ao = \"atomic_fraction\"";
+        Err(place.finding(Severity::Refused, Code::BadFormula, (column, Some(text)), why, mend))
+    }
+
+    fn stated_space_group(&self, row: &Row, place: Place<'_>) -> Result<Option<i16>, Finding> {
+        let Some(text) = self.space_group.and_then(|p| row.cells.get(p)).map(str::trim) else { return Ok(None) };
+        if self.is_null(text) {
+            return Ok(None);
+        }
+        space_group(text).map(Some).ok_or_else(|| {
+            place.finding(
+                Severity::Refused,
+                Code::BadSpaceGroup,
+                (self.mapping.file.material.space_group.as_deref(), Some(text)),
+                format!("`{text}` is no space group number or symbol"),
+                "write the international number, 1 to 230, or the symbol, such as Fm-3m or P 2_1/c",
+            )
+        })
+    }
+
+    /// Adds what follows from the structure and from other values.
+    pub(super) fn derive(
+        &self,
+        identity: &Identity,
+        row: &Row,
+        measurements: &mut Vec<Measurement>,
+        words: &mut Words,
+    ) {
+        if let Some(described) = &identity.described {
+            let computed = self.mapping.file.defaults.evidence == Some(Evidence::Computed);
+            let of = if computed { "derived from DFT volume" } else { "derived from volume" };
+            let source = self.structure_source.as_ref().and_then(|s| s.get(row, words));
+            let values = [("volume_per_atom", described.volume_per_atom), ("density", described.density)];
+            for (property, value) in values {
+                let Some(value) = value.map(to_24_bits).filter(|v| v.is_finite() && *v > 0.0) else { continue };
+                if !measurements.iter().any(|m| &*m.property == property) {
+                    let method = words.get("", if property == "density" { of } else { "from the structure" });
+                    measurements.push(derived(property, value, method, source.clone()));
+                }
+            }
+        }
+        let Some(formula) = &identity.formula else { return };
+        for Derivation::DensityFromVolume in &self.mapping.file.derive {
+            let volume =
+                |m: &&Measurement| &*m.property == "volume_per_atom" && m.value > 0.0 && identity.described.is_none();
+            let Some(volume) = measurements.iter().find(volume) else { continue };
+            let value = to_24_bits(formula.density_from_volume(volume.value));
+            if !value.is_finite() {
+                continue;
+            }
+            // as the dictionary names it, for the deviation of such values
+            let method = words.get(
+                "",
+                match volume.evidence {
+                    Evidence::Computed => "derived from DFT volume",
+                    _ => "derived from volume",
+                },
+            );
+            let mut density = derived("density", value, method, volume.source.clone());
+            density.temperature_k = volume.temperature_k;
+            density.pressure_pa = volume.pressure_pa;
+            measurements.push(density);
+        }
+    }
+}
+
+fn derived(property: &str, value: f64, method: Arc<str>, source: Option<Arc<str>>) -> Measurement {
+    Measurement {
+        property: Arc::from(property),
+        value,
+        given_value: None,
+        given_unit: None,
+        uncertainty: None,
+        evidence: Evidence::Derived,
+        method: Some(method),
+        source,
+        temperature_k: None,
+        pressure_pa: None,
+        conditions: BTreeMap::new(),
+    }
+}
+
+/// Rounds to 24 significant bits (7 digits): a derived value has no more digits than what it follows from, and the
+/// zero bits take no room in a file.
+fn to_24_bits(value: f64) -> f64 {
+    f64::from(value as f32)
+}
+
+fn mismatch(identity: &Identity, described: &Described) -> Option<String> {
+    if let Some(formula) = &identity.formula
+        && formula.reduced() != described.formula.reduced()
+    {
+        return Some(format!(
+            "the structure is of {}, the row says {}",
+            described.formula.reduced(),
+            formula.reduced()
+        ));
+    }
+    match (identity.space_group, described.space_group) {
+        (Some(stated), Some(found)) if stated != found => {
+            Some(format!("the structure has space group {found}, the row says {stated}"))
+        }
+        _ => None,
+    }
+}
+
+/// The canonical formula with every amount written, `Mo3Nb1`.
+pub(super) fn written_out(formula: &Formula) -> String {
+    formula.amounts().iter().map(|(element, amount)| format!("{element}{amount}")).collect()
+}
+
+/// The number of a space group by its number or its Hermann-Mauguin symbol, short or full, in any setting (`225`,
+/// `Fm-3m`, `F m -3 m`, `P2_1/c`, `P 1 21/c 1`).
+pub fn space_group(text: &str) -> Option<i16> {
+    let number = text.strip_suffix(".0").unwrap_or(text);
+    if let Ok(number) = number.parse::<i16>() {
+        return Some(number).filter(|n| (1..=230).contains(n));
+    }
+    if text.len() > 40 {
+        return None;
+    }
+    static SYMBOLS: OnceLock<HashMap<String, i16>> = OnceLock::new();
+    let symbols = SYMBOLS.get_or_init(|| {
+        let mut symbols = HashMap::new();
+        for entry in (1..=530).filter_map(moyo::data::hall_symbol_entry) {
+            for symbol in [entry.hm_short, entry.hm_full] {
+                if let Ok(number) = i16::try_from(entry.number) {
+                    symbols.entry(plain_symbol(symbol)).or_insert(number);
+                }
+            }
+        }
+        symbols
+    });
+    let plain = plain_symbol(text);
+    let overbar = || symbols.get(&plain.replacen("m3", "m-3", 1)).copied();
+    symbols.get(&plain).copied().or_else(overbar)
+}
+
+/// A symbol without spaces, underscores and settings behind a colon.
+fn plain_symbol(symbol: &str) -> String {
+    let symbol = symbol.split(':').next().unwrap_or_default();
+    let kept = symbol.chars().filter(|c| !c.is_whitespace() && !"_$'\"{}".contains(*c));
+    kept.map(|c| if "−–¯".contains(c) { '-' } else { c }).collect()
+}

@@ -1,0 +1,234 @@
+//! One cell of a value column → one measurement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datasets::property::Property;
+use datasets::record::Measurement;
+use datasets::unit::{Conversion, Unit};
+
+use super::{Condition, Deviations, Layout, Value, Words};
+use crate::check::{Place, bounds};
+use crate::read::Row;
+use crate::report::{Code, Finding, Severity};
+use crate::value::{self, Reading, Sense};
+
+/// A measurement and what was noticed, nothing where the cell says nothing.
+type Measured = Option<(Measurement, Option<Finding>)>;
+
+impl Layout<'_> {
+    pub(super) fn is_null(&self, text: &str) -> bool {
+        text.is_empty() || self.mapping.file.read.null.iter().any(|null| null == text)
+    }
+
+    pub(super) fn bad_number(
+        &self,
+        place: Place<'_>,
+        column: &str,
+        text: &str,
+        why: Option<&value::Unreadable>,
+    ) -> Finding {
+        let cell = (Some(column), Some(text));
+        if value::looks_like_date(text) {
+            let why = format!("`{text}` is not a finite number: a spreadsheet made a date of it");
+            let mend = "format the column as text before typing, and enter the value again";
+            return place.finding(Severity::Refused, Code::BadNumber, cell, why, mend);
+        }
+        let general = "write a number, leave the cell empty, or list the word under `null` in [read]";
+        let explanation = match why {
+            Some(why) => format!("`{text}` is not a finite number: {}", why.why),
+            None => format!("`{text}` is not a finite number"),
+        };
+        let mend = match why.and_then(|why| why.mend) {
+            Some(own) => format!("{own}; or list the word under `null` in [read]"),
+            None => general.to_owned(),
+        };
+        place.finding(Severity::Refused, Code::BadNumber, cell, explanation, &mend)
+    }
+
+    /// A number without uncertainty, bound or unit (an amount, a standard deviation).
+    pub(super) fn plain_number(&self, place: Place<'_>, column: &str, text: &str) -> Result<f64, Finding> {
+        if let Some(value) = self.numbers.plain(text) {
+            return Ok(value);
+        }
+        let reading =
+            value::read(text, self.numbers).map_err(|why| self.bad_number(place, column, text, Some(&why)))?;
+        match reading {
+            Reading { value, sd: None, sense: Sense::Exact, unit: None } => Ok(value),
+            _ => Err(self.bad_number(place, column, text, None)),
+        }
+    }
+
+    pub(super) fn measurement(
+        &self,
+        value: &Value<'_>,
+        row: &Row,
+        place: Place<'_>,
+        words: &mut Words,
+    ) -> Result<Measured, Finding> {
+        let cell = |position: usize| row.cells.get(position).unwrap_or_default().trim();
+        let text = cell(value.position);
+        if self.is_null(text) {
+            return Ok(None);
+        }
+        if let Some((position, one_of)) = value.when
+            && !one_of.iter().any(|wanted| wanted == cell(position))
+        {
+            return Ok(None);
+        }
+        let what = value.what;
+        let reading = match self.numbers.plain(text) {
+            Some(number) => Reading { value: number, sd: None, sense: Sense::Exact, unit: None },
+            None => {
+                value::read(text, self.numbers).map_err(|why| self.bad_number(place, value.header, text, Some(&why)))?
+            }
+        };
+        // the unit of the cell, else that of the row, else that of the column
+        let stated = match (reading.unit, value.unit_column) {
+            (Some(unit), _) => Some((unit, value.header)),
+            (None, Some((position, column))) => Some((cell(position), column)).filter(|(unit, _)| !self.is_null(unit)),
+            (None, None) => None,
+        };
+        let (conversion, given_unit) = match stated {
+            None => (what.conversion, value.given_unit.clone()),
+            Some((unit, column)) => {
+                let conversion = words.conversion(unit, what.property, &what.wanted);
+                let conversion = conversion
+                    .map_err(|why| bad_unit(place, column, cell_or(unit, text, column, value.header), why))?;
+                (conversion, (unit != what.property.unit).then(|| words.get("", unit)))
+            }
+        };
+        // a unit in the cell is what is meant, whatever the header's factor
+        let factor = if reading.unit.is_some() { 1.0 } else { what.factor };
+        let (given, given_sd) = if factor == 1.0 {
+            (reading.value, reading.sd)
+        } else {
+            (reading.value * factor, reading.sd.map(|sd| sd * factor.abs()))
+        };
+        // also a number that only its unit takes beyond all numbers is none
+        let finite = |x: f64, column: &str, text: &str| {
+            if x.is_finite() { Ok(x) } else { Err(self.bad_number(place, column, text, None)) }
+        };
+        let converted = finite(conversion.apply(given), value.header, text)?;
+        let own_sd =
+            given_sd.map(|sd| finite(conversion.apply_to_difference(sd).abs(), value.header, text)).transpose()?;
+        let uncertainty = match value.deviations {
+            Deviations::Column(position, column) if !self.is_null(cell(position)) => {
+                let sd = self.plain_number(place, column, cell(position))? * factor;
+                Some(finite(conversion.apply_to_difference(sd).abs(), column, cell(position))?)
+            }
+            _ if own_sd.is_some() => own_sd,
+            Deviations::Absolute(sd) => Some(sd),
+            Deviations::Relative(share) => Some(finite(share * converted.abs(), value.header, text)?),
+            Deviations::Column(..) | Deviations::None => None,
+        };
+        let mut conditions: BTreeMap<String, String> = BTreeMap::new();
+        for (name, source) in &value.conditions {
+            if let Some(text) = source.get(row, words) {
+                conditions.insert((*name).to_owned(), text.to_string());
+            }
+        }
+        let uncertainty = match reading.sense {
+            Sense::Exact => uncertainty,
+            sense => Some(as_meant(sense, text, converted, uncertainty, what.property, &mut conditions)),
+        };
+        let measurement = Measurement {
+            property: Arc::clone(&value.property),
+            value: converted,
+            given_value: (!conversion.is_identity()).then_some(given),
+            given_unit,
+            uncertainty,
+            evidence: what.evidence,
+            method: value.method.clone(),
+            source: value.source.as_ref().and_then(|s| s.get(row, words)),
+            temperature_k: self.condition(value.temperature.as_ref(), row, place)?,
+            pressure_pa: self.condition(value.pressure.as_ref(), row, place)?,
+            conditions,
+        };
+        let finding = bounds(place, what.property, converted, value.header, text);
+        Ok(Some((measurement, finding)))
+    }
+
+    fn condition(
+        &self,
+        condition: Option<&Condition<'_>>,
+        row: &Row,
+        place: Place<'_>,
+    ) -> Result<Option<f64>, Finding> {
+        let Some(Condition { quantity, position }) = condition else { return Ok(None) };
+        let Some(position) = *position else { return Ok(quantity.constant) };
+        let text = row.cells.get(position).unwrap_or_default().trim();
+        if self.is_null(text) {
+            return Ok(None);
+        }
+        let column = quantity.column.as_deref().unwrap_or_default();
+        let reading = match self.numbers.plain(text) {
+            Some(value) => Reading { value, sd: None, sense: Sense::Exact, unit: None },
+            None => value::read(text, self.numbers).map_err(|why| self.bad_number(place, column, text, Some(&why)))?,
+        };
+        if matches!(reading.sense, Sense::Below(_) | Sense::Above(_)) {
+            return Err(self.bad_number(place, column, text, None));
+        }
+        let conversion = match reading.unit {
+            None => quantity.conversion,
+            Some(unit) => convert(unit, &quantity.wanted).map_err(|why| bad_unit(place, column, text, why))?,
+        };
+        let converted = conversion.apply(reading.value);
+        if converted.is_finite() { Ok(Some(converted)) } else { Err(self.bad_number(place, column, text, None)) }
+    }
+}
+
+/// The text of the finding: the cell that holds the unit.
+fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t str {
+    if column == header { text } else { unit }
+}
+
+fn bad_unit(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
+    let mend =
+        "write a unit of the property, such as the dictionary's (`matgenome properties`), or correct the mapping";
+    place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(text)), why, mend)
+}
+
+fn convert(unit: &str, wanted: &Unit) -> Result<Conversion, String> {
+    Unit::parse_for(unit, wanted).and_then(|given| given.conversion_to(wanted)).map_err(|e| e.to_string())
+}
+
+/// A bound, a range or an approximation: the text stays among the conditions, and the deviation is so wide that the
+/// number never looks like a measured one. For a bound it is the number itself, at least ten of the property's own
+/// deviations; for an approximation a tenth of it, at least two.
+fn as_meant(
+    sense: Sense,
+    text: &str,
+    value: f64,
+    stated: Option<f64>,
+    property: &Property,
+    conditions: &mut BTreeMap<String, String>,
+) -> f64 {
+    conditions.insert("given".into(), text.to_owned());
+    let usual = property.sd.of(value);
+    let [low, high] = property.bounds;
+    let wide = |sd: f64| if sd > 0.0 && sd.is_finite() { sd } else { (high - low) / 10.0 };
+    match sense {
+        Sense::Below(mark) | Sense::Above(mark) => {
+            conditions.insert("censored".into(), mark.to_owned());
+            wide(stated.unwrap_or(0.0).max(value.abs()).max(10.0 * usual))
+        }
+        Sense::About => wide(stated.unwrap_or((0.1 * value.abs()).max(2.0 * usual))),
+        Sense::Range | Sense::Exact => wide(stated.unwrap_or(usual)),
+    }
+}
+
+impl Words {
+    /// The conversion of a unit that stands in a cell; found once for each unit and property.
+    fn conversion(&mut self, unit: &str, property: &'static Property, wanted: &Unit) -> Result<Conversion, String> {
+        let known = self.units.iter().find(|(of, text, _)| std::ptr::eq(*of, property) && **text == *unit);
+        if let Some((_, _, conversion)) = known {
+            return Ok(*conversion);
+        }
+        let conversion = convert(unit, wanted)?;
+        if self.units.len() < 64 {
+            self.units.push((property, unit.into(), conversion));
+        }
+        Ok(conversion)
+    }
+}

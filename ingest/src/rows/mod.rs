@@ -1,0 +1,241 @@
+//! Rows to records: a [`Layout`] knows where a file's columns stand and makes a record of each row.
+
+mod layout;
+mod material;
+mod measure;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use datasets::element::Element;
+use datasets::formula::{Basis, Formula};
+use datasets::property::Property;
+use datasets::record::Record;
+use datasets::unit::Conversion;
+
+use crate::check::{self, Place};
+use crate::mapping::{BasisColumn, Mapping, ResolvedQuantity, ResolvedValue};
+use crate::read::Row;
+use crate::report::{Code, Finding, Severity};
+use crate::value::NumberFormat;
+
+pub use material::space_group;
+
+/// The columns of one file, by position: what the mapping says, looked up once. Several threads may share it.
+pub struct Layout<'a> {
+    mapping: &'a Mapping,
+    numbers: NumberFormat,
+    when: Option<(usize, &'a [String])>,
+    formula: Option<usize>,
+    fractions: Vec<(Element, usize)>,
+    fractions_basis: Option<Basis>,
+    basis_column: Option<(usize, &'a BasisColumn)>,
+    balance: Option<Element>,
+    name: Option<usize>,
+    space_group: Option<usize>,
+    structure: Option<usize>,
+    smiles: Option<usize>,
+    class: Option<Text>,
+    structure_source: Option<Text>,
+    id: Vec<IdPart>,
+    /// Whether the values can contradict each other at all.
+    combinations: bool,
+    values: Vec<Value<'a>>,
+    attributes: Vec<(String, usize)>,
+}
+
+enum IdPart {
+    Formula,
+    Column(usize),
+}
+
+/// A text from the mapping or from a column.
+enum Text {
+    Constant(Arc<str>),
+    Column { position: usize, prefix: String },
+}
+
+/// Where standard deviations come from, in the property's unit where constant.
+enum Deviations<'a> {
+    None,
+    Column(usize, &'a str),
+    Absolute(f64),
+    Relative(f64),
+}
+
+struct Value<'a> {
+    what: &'a ResolvedValue,
+    property: Arc<str>,
+    header: &'a str,
+    position: usize,
+    unit_column: Option<(usize, &'a str)>,
+    deviations: Deviations<'a>,
+    when: Option<(usize, &'a [String])>,
+    given_unit: Option<Arc<str>>,
+    method: Option<Arc<str>>,
+    source: Option<Text>,
+    temperature: Option<Condition<'a>>,
+    pressure: Option<Condition<'a>>,
+    conditions: Vec<(&'a str, Text)>,
+}
+
+struct Condition<'a> {
+    quantity: &'a ResolvedQuantity,
+    position: Option<usize>,
+}
+
+impl Text {
+    fn get(&self, row: &Row, words: &mut Words) -> Option<Arc<str>> {
+        match self {
+            Text::Constant(text) => Some(Arc::clone(text)),
+            Text::Column { position, prefix } => {
+                let cell = row.cells.get(*position).unwrap_or_default().trim();
+                (!cell.is_empty()).then(|| words.get(prefix, cell))
+            }
+        }
+    }
+}
+
+/// Repeating texts and units, kept once; one for each thread.
+#[derive(Default)]
+pub struct Words {
+    texts: HashMap<String, Arc<str>>,
+    units: Vec<(&'static Property, Box<str>, Conversion)>,
+    buffer: String,
+}
+
+/// Distinct texts kept; more of them do not repeat.
+const MOST_WORDS: usize = 1 << 16;
+
+impl Words {
+    fn get(&mut self, prefix: &str, text: &str) -> Arc<str> {
+        self.buffer.clear();
+        self.buffer.push_str(prefix);
+        self.buffer.push_str(text);
+        if let Some(known) = self.texts.get(&self.buffer) {
+            return Arc::clone(known);
+        }
+        if self.texts.len() >= MOST_WORDS {
+            self.texts.clear();
+        }
+        let new: Arc<str> = Arc::from(self.buffer.as_str());
+        self.texts.insert(self.buffer.clone(), Arc::clone(&new));
+        new
+    }
+}
+
+/// A record made from one row, and what was noticed on the way.
+pub struct Made {
+    /// The record.
+    pub record: Record,
+    /// Flagged findings.
+    pub findings: Vec<Finding>,
+}
+
+impl Layout<'_> {
+    /// Whether `[record] when` takes this row.
+    pub fn wants(&self, row: &Row) -> bool {
+        self.when.is_none_or(|(position, one_of)| {
+            let cell = row.cells.get(position).unwrap_or_default().trim();
+            one_of.iter().any(|wanted| wanted == cell)
+        })
+    }
+
+    /// One row → one record, or the findings for which it is refused.
+    ///
+    /// # Errors
+    /// All that is wrong with the row, at once.
+    pub fn record(&self, row: &Row, place: Place<'_>, words: &mut Words) -> Result<Made, Vec<Finding>> {
+        if !self.wants(row) {
+            let why = "`when` in [record] leaves the row out".to_owned();
+            let mend = "nothing to do, unless the row was meant to count: then widen `when`";
+            return Err(vec![place.finding(Severity::Refused, Code::NotSelected, (None, None), why, mend)]);
+        }
+        let mut refused = Vec::new();
+        let mut flagged = Vec::new();
+        let identity = self.identity(row, place, &mut refused, &mut flagged);
+        let text = |position: Option<usize>| {
+            position.and_then(|p| row.cells.get(p)).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
+        };
+        let name = text(self.name);
+        let mut measurements = Vec::with_capacity(self.values.len() + self.mapping.file.derive.len());
+        for value in &self.values {
+            match self.measurement(value, row, place, words) {
+                Ok(Some((measurement, finding))) => {
+                    measurements.push(measurement);
+                    flagged.extend(finding);
+                }
+                Ok(None) => {}
+                Err(finding) => refused.push(finding),
+            }
+        }
+        if measurements.is_empty() && refused.is_empty() && identity.described.is_none() {
+            let why = "no value column of the mapping holds anything in this row".to_owned();
+            let mend = "fill in a value, or map the column that holds one";
+            refused.push(place.finding(Severity::Refused, Code::NoValue, (None, None), why, mend));
+        }
+        if identity.formula.is_none() && name.is_none() && identity.smiles.is_none() && refused.is_empty() {
+            let why = "the row names no material".to_owned();
+            let mend = "fill in the formula or the name";
+            refused.push(place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend));
+        }
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        self.derive(&identity, row, &mut measurements, words);
+        if self.combinations && measurements.len() > 1 {
+            flagged.extend(check::combinations(place, &measurements));
+        }
+        let formula_given = self
+            .formula
+            .and_then(|position| row.cells.get(position))
+            .map(|given| given.trim().to_owned())
+            .filter(|given| !given.is_empty());
+        let reduced = identity.formula.as_ref().map(Formula::reduced);
+        // a text that only writes the canonical formula out, ones and all, says nothing more than it
+        let formula_given = formula_given.filter(|given| {
+            let written = identity.formula.as_ref().map(material::written_out);
+            reduced.as_ref() != Some(given) && written.is_none_or(|written| written != *given)
+        });
+        let attributes: BTreeMap<String, String> =
+            self.attributes.iter().filter_map(|(key, position)| Some((key.clone(), text(Some(*position))?))).collect();
+        let source_id = self.source_id(row, reduced.as_deref());
+        if source_id.split('/').all(str::is_empty) {
+            let why = format!("the columns of the record id ({}) are empty", self.mapping.file.record.id.join(", "));
+            let mend = "fill in one of them, or name other columns in [record] id";
+            return Err(vec![place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend)]);
+        }
+        let record = Record {
+            id: format!("{}/{source_id}", self.mapping.dataset.name),
+            name,
+            formula_given,
+            formula: reduced,
+            space_group: identity.space_group,
+            smiles: identity.smiles,
+            structure: identity.described.map(|described| Arc::new(described.structure)),
+            class: self.class.as_ref().and_then(|c| c.get(row, words)),
+            attributes,
+            measurements,
+        };
+        Ok(Made { record, findings: flagged })
+    }
+
+    fn source_id(&self, row: &Row, reduced: Option<&str>) -> String {
+        if self.id.is_empty() {
+            // cells are joined by a character that no cell of a CSV file means anything by
+            let joined = row.cells.iter().collect::<Vec<_>>().join("\u{1f}");
+            return format!("{:016x}", datasets::record::content_hash(joined.as_bytes()));
+        }
+        let mut parts = String::new();
+        for (at, part) in self.id.iter().enumerate() {
+            if at > 0 {
+                parts.push('/');
+            }
+            parts.push_str(match part {
+                IdPart::Formula => reduced.unwrap_or_default(),
+                IdPart::Column(position) => row.cells.get(*position).unwrap_or_default().trim(),
+            });
+        }
+        parts
+    }
+}
