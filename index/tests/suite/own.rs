@@ -91,8 +91,9 @@ fn a_target_on_it_has_units_a_log_axis_and_its_own_deviation() {
     assert_eq!((first.property.as_str(), first.unit.as_str()), ("my-lab:scar_wear", "cm^3/m"));
     assert!((first.value.unwrap() / 1e-9 - 1.0).abs() < 1e-9, "{first:?}");
     assert!((first.sd.unwrap() / (0.05 * 1e-9) - 1.0).abs() < 1e-9, "5 % of the value: {first:?}");
-    // the score of Cu: 3 - log10(2e-5 / 1e-6) decades beyond the end, in robust spreads of the population
-    let (spread, sd) = (3.0 / 1.349, 0.05 / std::f64::consts::LN_10);
+    // the score of Cu: 3 - log10(2e-5 / 1e-6) decades beyond the end, in robust spreads of the population;
+    // the quartiles of -6, -5, -3 are the values nearest to them, -5 and -3
+    let (spread, sd) = (2.0 / 1.349, 0.05 / std::f64::consts::LN_10);
     let beyond = 3.0 - 20f64.log10();
     let expected = (beyond * beyond + sd * sd) / (spread * spread);
     assert!((answer.candidates[2].score / expected - 1.0).abs() < 1e-6, "{} {expected}", answer.candidates[2].score);
