@@ -8,5 +8,6 @@ pub mod check;
 pub mod job;
 pub mod mapping;
 pub mod read;
+pub mod refused;
 pub mod report;
 pub mod rows;

@@ -39,8 +39,7 @@ pub(super) fn open(input: &Input, format: Format) -> Result<Table, ReadError> {
         (_, Seekable::File(file)) => arrow_ipc(BufReader::new(file)),
         (_, Seekable::Memory(bytes)) => arrow_ipc(Cursor::new(bytes)),
     }));
-    let (schema, batches) =
-        opened.map_err(|_| input.bad("the file is damaged"))?.map_err(|why| input.bad(why))?;
+    let (schema, batches) = opened.map_err(|_| input.bad("the file is damaged"))?.map_err(|why| input.bad(why))?;
     let mut headers = Vec::new();
     for field in schema.fields() {
         names(field.name(), field.data_type(), 0, &mut headers);
@@ -59,15 +58,18 @@ fn parquet<R: parquet::file::reader::ChunkReader + 'static>(file: R) -> Result<(
     let metadata = builder.metadata();
     let mut rows: i64 = 0;
     for group in metadata.row_groups() {
-        rows = rows.checked_add(group.num_rows()).filter(|_| group.num_rows() >= 0).ok_or_else(|| {
-            damaged(&"the footer states an impossible number of rows")
-        })?;
+        rows = rows
+            .checked_add(group.num_rows())
+            .filter(|_| group.num_rows() >= 0)
+            .ok_or_else(|| damaged(&"the footer states an impossible number of rows"))?;
         for column in group.columns() {
             let from = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
             let (size, unpacked) = (column.compressed_size(), column.uncompressed_size());
             let inside = from >= 0 && size >= 0 && from.checked_add(size).is_some_and(|end| end as u64 <= length);
             if !inside || !(0..=MAX_PART).contains(&unpacked) || column.num_values() < 0 {
-                return Err(damaged(&"the footer states sizes that do not fit into the file, or a column of more than 2 GiB in one row group"));
+                return Err(damaged(
+                    &"the footer states sizes that do not fit into the file, or a column of more than 2 GiB in one row group",
+                ));
             }
             // no encoding makes so many values of so few bytes, nulls and repeats aside
             if unpacked > 0 && column.num_values() / 100_000 > unpacked {
@@ -169,7 +171,9 @@ fn check_message<R: Read + Seek>(file: &mut R, length: u64) -> Result<bool, Stri
     let begins = file.stream_position().map_err(text)?;
     let inside = (0..=MAX_PART).contains(&body) && begins.checked_add(body as u64).is_some_and(|end| end <= length);
     if !inside {
-        return Err("a message states a length that is not in the file, or more than 2 GiB; it may be cut off".to_owned());
+        return Err(
+            "a message states a length that is not in the file, or more than 2 GiB; it may be cut off".to_owned()
+        );
     }
     let batch = message.header_as_record_batch().or(message.header_as_dictionary_batch().and_then(|d| d.data()));
     if let Some(batch) = batch
@@ -415,8 +419,8 @@ fn json(column: &ArrayRef, at: usize, depth: usize, out: &mut String) -> Result<
         return Err(format!("values of the type {} are not understood", column.data_type()));
     }
     let text = cell(column, at)?;
-    let bare = column.data_type().is_numeric() && text.parse::<f64>().is_ok_and(f64::is_finite)
-        || any.is::<BooleanArray>();
+    let bare =
+        column.data_type().is_numeric() && text.parse::<f64>().is_ok_and(f64::is_finite) || any.is::<BooleanArray>();
     if bare {
         out.push_str(&text);
     } else {
@@ -424,4 +428,3 @@ fn json(column: &ArrayRef, at: usize, depth: usize, out: &mut String) -> Result<
     }
     Ok(())
 }
-

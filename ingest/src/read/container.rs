@@ -124,7 +124,12 @@ fn rows(input: &Input, format: Format, options: &ReadOptions, inside: bool) -> R
 type Names = std::collections::HashMap<String, Vec<String>>;
 
 /// The entry of a file that is one row; `None` for one that only helps others.
-fn one(input: &Input, path: &str, format: Format, names: &mut Names) -> Result<Option<Result<Entry, BadRow>>, ReadError> {
+fn one(
+    input: &Input,
+    path: &str,
+    format: Format,
+    names: &mut Names,
+) -> Result<Option<Result<Entry, BadRow>>, ReadError> {
     let text = input.text()?;
     let read = match format {
         Format::FreecadCard => card::cells(&text).map(Some),
@@ -199,7 +204,9 @@ impl Gather {
             }
         };
         entries.push(read);
-        (*bytes > GATHERED_BYTES).then(|| self.waiting.remove(at)).map(|(format, entries, _)| self.table(format, entries))
+        (*bytes > GATHERED_BYTES)
+            .then(|| self.waiting.remove(at))
+            .map(|(format, entries, _)| self.table(format, entries))
     }
 
     fn table(&self, format: Format, mut entries: Vec<Result<Entry, BadRow>>) -> Result<Table, ReadError> {
@@ -504,4 +511,3 @@ impl Members for FolderFiles {
         None
     }
 }
-

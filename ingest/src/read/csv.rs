@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use csv::StringRecord;
 use memchr::{memchr, memchr2, memchr3, memrchr};
 
-use super::{BadRow, Chunk, Encoding, Format, MAX_ROW_BYTES, ReadError, ReadOptions, Row, Source, Table, join_header};
 use super::Preface;
+use super::{BadRow, Chunk, Encoding, Format, MAX_ROW_BYTES, ReadError, ReadOptions, Row, Source, Table, join_header};
 
 /// Bytes of a chunk: some ten thousand rows.
 const CHUNK_BYTES: usize = 1 << 20;

@@ -203,7 +203,8 @@ pub(super) fn cells(node: &Node) -> Cells {
             let key = if key == "id" || key == "type" { format!("attributes.{key}") } else { key.clone() };
             flatten(&key, value, 0, &mut out);
         }
-        let has_sites = SITES[..3].iter().all(|s| matches!(node.get("attributes").and_then(|a| a.get(s)), Some(Node::List(_))));
+        let has_sites =
+            SITES[..3].iter().all(|s| matches!(node.get("attributes").and_then(|a| a.get(s)), Some(Node::List(_))));
         if has_sites {
             out.push(("structure".to_owned(), Node::Map(attributes.clone()).json()));
         }

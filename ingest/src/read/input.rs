@@ -125,9 +125,7 @@ impl Input {
         for codec in &self.codecs {
             reader = match codec {
                 Codec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-                Codec::Zstd => {
-                    Box::new(zstd::stream::read::Decoder::new(reader).map_err(|why| self.unreadable(why))?)
-                }
+                Codec::Zstd => Box::new(zstd::stream::read::Decoder::new(reader).map_err(|why| self.unreadable(why))?),
             };
         }
         Ok(reader)

@@ -150,7 +150,9 @@ fn part(node: &Node) -> Result<Part, String> {
     let kind = node.get("type").and_then(Node::as_text).ok_or("an entry of DATA has no type")?;
     let numbers = |key: &str| -> Result<Vec<f64>, String> {
         let text = node.get(key).and_then(Node::scalar).ok_or_else(|| format!("`{kind}` has no {key}"))?;
-        text.split_whitespace().map(|word| finite(word).ok_or_else(|| format!("{key}: `{word}` is no number"))).collect()
+        text.split_whitespace()
+            .map(|word| finite(word).ok_or_else(|| format!("{key}: `{word}` is no number")))
+            .collect()
     };
     match kind.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["formula", number] => {
@@ -204,9 +206,9 @@ fn without_tags(text: &str) -> String {
     while let Some(open) = rest.find('<') {
         out.push_str(&rest[..open]);
         // a mark of comparison opens no tag
-        let tag = rest[open..].find('>').filter(|_| {
-            rest[open + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        });
+        let tag = rest[open..]
+            .find('>')
+            .filter(|_| rest[open + 1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'));
         match tag {
             Some(close) => rest = &rest[open + close + 1..],
             None => {

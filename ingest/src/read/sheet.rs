@@ -75,7 +75,8 @@ fn check_zip(bytes: &[u8]) -> Result<(), String> {
     for i in 0..archive.len() {
         let part = archive.by_index(i).map_err(|e| format!("it is damaged: {e}"))?;
         let left = MAX_DOCUMENT + 1 - total;
-        total += std::io::copy(&mut part.take(left), &mut std::io::sink()).map_err(|e| format!("it is damaged: {e}"))?;
+        total +=
+            std::io::copy(&mut part.take(left), &mut std::io::sink()).map_err(|e| format!("it is damaged: {e}"))?;
         if total > MAX_DOCUMENT {
             return Err(format!(
                 "unpacked it is larger than {} MiB; save the sheet as CSV, which may be of any size",
@@ -126,8 +127,7 @@ fn table(
     }
     if !options.columns.is_empty() {
         if options.header_rows > 0 && headers.len() != options.columns.len() {
-            let why =
-                format!("`columns` names {} columns and the sheet has {}", options.columns.len(), headers.len());
+            let why = format!("`columns` names {} columns and the sheet has {}", options.columns.len(), headers.len());
             return Err(ReadError::BadHeader { path: path(), why });
         }
         headers.clone_from(&options.columns);

@@ -139,7 +139,11 @@ pub(super) fn cif(text: &str) -> Result<Option<Cells>, String> {
 
 fn is_keyword(word: &str) -> bool {
     let is = |keyword: &str| word.eq_ignore_ascii_case(keyword);
-    is("loop_") || is("stop_") || is("global_") || is_head(word) || word.get(..5).is_some_and(|w| w.eq_ignore_ascii_case("save_"))
+    is("loop_")
+        || is("stop_")
+        || is("global_")
+        || is_head(word)
+        || word.get(..5).is_some_and(|w| w.eq_ignore_ascii_case("save_"))
 }
 
 enum Word<'a> {

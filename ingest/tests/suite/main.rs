@@ -5,6 +5,7 @@ extern crate matgenome_ingest as ingest;
 
 mod counts;
 mod files;
+mod formats;
 mod job;
 mod mapping;
 mod rows;
