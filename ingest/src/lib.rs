@@ -13,6 +13,7 @@ pub mod mapping;
 pub mod native;
 pub mod propose;
 pub mod read;
+pub mod refused;
 pub mod report;
 pub mod rows;
 pub mod smiles;

@@ -425,3 +425,52 @@ impl Chunk for CsvChunk {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Read = Vec<(u64, Result<Vec<String>, usize>)>;
+
+    fn by_chunks(text: &str, chunk_bytes: usize) -> Read {
+        let text = Text::new(Box::new(Cursor::new(text.as_bytes().to_vec())), None);
+        let mut source =
+            Splitter { text, rest: Vec::new(), line: 1, separator: b',', width: 2, chunk_bytes, ended: false };
+        let mut out = Vec::new();
+        while let Some(mut chunk) = source.next_chunk() {
+            let mut row = Row::default();
+            while let Some(read) = chunk.next_row(&mut row) {
+                out.push(match read {
+                    Ok(()) => (row.line, Ok(row.cells.iter().map(str::to_owned).collect())),
+                    Err(bad) => (bad.line, Err(bad.why.split(' ').next().unwrap().parse().unwrap())),
+                });
+            }
+        }
+        out
+    }
+
+    fn at_once(text: &str) -> Read {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let read = |record: csv::Result<StringRecord>| {
+            let record = record.unwrap();
+            let from = record.position().unwrap().byte() as usize;
+            let begins = from + text[from..].bytes().take_while(|b| *b == b'\n').count();
+            let line = count(&text.as_bytes()[..begins]) + 1;
+            let cells: Vec<String> = record.iter().map(str::to_owned).collect();
+            (line, if cells.len() == 2 { Ok(cells) } else { Err(cells.len()) })
+        };
+        reader.records().map(read).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn chunks_of_any_size_give_the_rows_of_the_whole(text in "[ab,\"\n]{0,40}", chunk_bytes in 1_usize..12) {
+            let text = format!("{text}\n");
+            prop_assert_eq!(by_chunks(&text, chunk_bytes), at_once(&text));
+        }
+    }
+}

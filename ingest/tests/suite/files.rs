@@ -99,10 +99,10 @@ fn two_columns_of_one_name_are_an_error() {
 fn files_that_cannot_be_opened_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.csv");
-    for path in [missing.clone(), folder.path().to_owned()] {
+    for (path, why) in [(missing.clone(), "cannot read"), (folder.path().to_owned(), "there is no file in it")] {
         let error = read_paths(std::slice::from_ref(&path), &mapping(GAP)).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("cannot read") && text.contains(&path.display().to_string()), "{text}");
+        assert!(text.contains(why) && text.contains(&path.display().to_string()), "{text}");
     }
 }
 

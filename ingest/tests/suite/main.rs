@@ -6,6 +6,7 @@ extern crate matgenome_ingest as ingest;
 mod cells;
 mod counts;
 mod files;
+mod formats;
 mod job;
 mod mapping;
 mod native;

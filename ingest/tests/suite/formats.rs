@@ -1,0 +1,332 @@
+//! The same table in every format is the same cells; what is hostile is refused.
+
+use std::io::Write;
+use std::path::Path;
+
+use ingest::read::{BytesRead, ReadOptions, Row, open};
+use ingest::refused::RefusedWriter;
+
+type Cells = Vec<(Vec<String>, Vec<Result<Vec<String>, String>>)>;
+
+fn try_all(path: &Path, options: &ReadOptions) -> Result<Cells, String> {
+    let mut out = Vec::new();
+    for table in open(path, "x", options, &BytesRead::default()).map_err(|e| e.to_string())? {
+        let mut table = table.map_err(|e| e.to_string())?;
+        let mut rows = Vec::new();
+        while let Some(mut chunk) = table.next_chunk() {
+            let mut row = Row::default();
+            while let Some(read) = chunk.next_row(&mut row) {
+                rows.push(read.map(|()| row.cells.iter().map(str::to_owned).collect()).map_err(|bad| bad.why));
+            }
+        }
+        out.push((table.headers().to_vec(), rows));
+    }
+    Ok(out)
+}
+
+fn tables_of(name: &str, bytes: &[u8], options: &ReadOptions) -> Result<Cells, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    try_all(&path, options)
+}
+
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        out.append_data(&mut header, name, *bytes).unwrap();
+    }
+    out.into_inner().unwrap()
+}
+
+fn xlsx() -> Vec<u8> {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_string(0, 0, "formula").unwrap();
+    sheet.write_string(0, 1, "gap").unwrap();
+    sheet.write_string(1, 0, "GaAs").unwrap();
+    sheet.write_number(1, 1, 1.42).unwrap();
+    sheet.write_string(2, 0, "Si").unwrap();
+    sheet.write_number(2, 1, 1.0).unwrap();
+    book.save_to_buffer().unwrap()
+}
+
+const CSV: &[u8] = b"formula,gap\nGaAs,1.42\nSi,1\n";
+
+fn spellings() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("a.csv", CSV.to_vec()),
+        ("a.tsv", b"formula\tgap\nGaAs\t1.42\nSi\t1\n".to_vec()),
+        ("a.json", br#"[{"formula":"GaAs","gap":1.42},{"formula":"Si","gap":1.0}]"#.to_vec()),
+        ("a.jsonl", b"{\"formula\":\"GaAs\",\"gap\":1.42}\n\n{\"formula\":\"Si\",\"gap\":1}\n".to_vec()),
+        ("a.toml", b"[[row]]\nformula = \"GaAs\"\ngap = 1.42\n[[row]]\nformula = \"Si\"\ngap = 1.0\n".to_vec()),
+        ("a.yaml", b"- formula: GaAs\n  gap: 1.42\n- formula: Si\n  gap: 1\n".to_vec()),
+        ("a.xlsx", xlsx()),
+        ("a.ods", ods()),
+        ("a.parquet", parquet_file()),
+        ("a.arrow", arrow_file()),
+        ("a.arrows", arrow_stream()),
+        ("a.zip", zipped(&[("in/a.csv", CSV)])),
+        ("a.csv.gz", gz(CSV)),
+        ("a.csv.zst", zstd::encode_all(CSV, 1).unwrap()),
+        ("a.tar", tar(&[("in/a.csv", CSV)])),
+        ("a.tar.gz", gz(&tar(&[("in/a.csv", CSV)]))),
+    ]
+}
+
+#[test]
+fn the_same_table_in_every_format_is_the_same_cells() {
+    let want = tables_of("a.csv", CSV, &ReadOptions::default()).unwrap();
+    assert_eq!(want[0].1.len(), 2);
+    for (name, bytes) in spellings() {
+        assert_eq!(tables_of(name, &bytes, &ReadOptions::default()).unwrap(), want, "{name}");
+    }
+}
+
+#[test]
+fn truncated_files_are_refused_without_a_panic() {
+    for (name, bytes) in spellings() {
+        for end in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
+            let _ = tables_of(name, &bytes[..end], &ReadOptions::default());
+        }
+    }
+}
+
+#[test]
+fn a_document_that_unpacks_to_too_much_is_refused() {
+    let bomb = gz(&vec![b' '; 257 << 20]);
+    let why = tables_of("a.json.gz", &bomb, &ReadOptions::default()).unwrap_err();
+    assert!(why.contains("larger than 256 MiB") && why.contains("JSON Lines"), "{why}");
+}
+
+#[test]
+fn refused_rows_are_read_back_to_the_same_cells() {
+    for (name, bytes) in spellings() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        let options = ReadOptions::default();
+        let mut made = Vec::new();
+        for table in open(&path, name, &options, &BytesRead::default()).unwrap() {
+            let mut table = table.unwrap();
+            let mut writer = RefusedWriter::create(&folder.path().join("refused"), &table);
+            while let Some(mut chunk) = table.next_chunk() {
+                let mut row = Row::default();
+                while let Some(read) = chunk.next_row(&mut row) {
+                    read.unwrap();
+                    writer.row(&row).unwrap();
+                }
+            }
+            made.extend(writer.finish().unwrap());
+        }
+        assert_eq!(made.len(), 1, "{name}");
+        let want = tables_of("a.csv", CSV, &options).unwrap();
+        assert_eq!(try_all(&made[0], &options).unwrap(), want, "{name}");
+    }
+}
+
+#[test]
+fn structure_files_and_cards_are_split() {
+    let options = ReadOptions::default();
+    let cif = tables_of(
+        "a.cif",
+        b"data_a\n_cell_length_a 3.1\nloop_\n_x\n_y\n1 2\n3 4\ndata_b\n_cell_length_a 'q r'\n",
+        &options,
+    );
+    let (headers, rows) = cif.unwrap().remove(0);
+    assert_eq!(headers, ["data", "_cell_length_a", "structure"]);
+    assert_eq!(rows.iter().map(|r| r.as_ref().unwrap()[1].clone()).collect::<Vec<_>>(), ["3.1", "q r"]);
+    let (headers, rows) =
+        tables_of("a.xyz", b"1\nenergy=-1.5 name=\"a b\"\nH 0 0 0\n1\nenergy=2\nHe 0 0 0\n", &options)
+            .unwrap()
+            .remove(0);
+    assert_eq!(headers, ["energy", "name", "structure"]);
+    assert_eq!(rows[0].as_ref().unwrap()[..2], ["-1.5", "a b"]);
+    assert_eq!(rows.len(), 2);
+    let card = b"[General]\nName = Steel\n[Mechanical]\nDensity = 7900 kg/m^3\n";
+    let other = b"[General]\nName = Air\n";
+    let (headers, rows) =
+        tables_of("cards.tar", &tar(&[("a.FCMat", card), ("b.FCMat", other)]), &options).unwrap().remove(0);
+    assert_eq!(headers, ["@file", "Name", "Density"]);
+    assert_eq!(rows[0], Ok(vec!["a.FCMat".into(), "Steel".into(), "7900 kg/m^3".into()]));
+    assert_eq!(rows[1], Ok(vec!["b.FCMat".into(), "Air".into(), String::new()]));
+}
+
+fn batch() -> arrow::array::RecordBatch {
+    use arrow::array::{ArrayRef, Float64Array, StringArray};
+    let formula: ArrayRef = std::sync::Arc::new(StringArray::from(vec!["GaAs", "Si"]));
+    let gap: ArrayRef = std::sync::Arc::new(Float64Array::from(vec![1.42, 1.0]));
+    arrow::array::RecordBatch::try_from_iter([("formula", formula), ("gap", gap)]).unwrap()
+}
+
+fn parquet_file() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut out, batch().schema(), None).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.close().unwrap();
+    out
+}
+
+fn arrow_file() -> Vec<u8> {
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn arrow_stream() -> Vec<u8> {
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch().schema()).unwrap();
+    writer.write(&batch()).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        out.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        out.write_all(bytes).unwrap();
+    }
+    out.finish().unwrap().into_inner()
+}
+
+fn ods() -> Vec<u8> {
+    let text =
+        |t: &str| format!("<table:table-cell office:value-type=\"string\"><text:p>{t}</text:p></table:table-cell>");
+    let number = |x: &str| {
+        format!(
+            "<table:table-cell office:value-type=\"float\" office:value=\"{x}\"><text:p>{x}</text:p></table:table-cell>"
+        )
+    };
+    let row = |a: String, b: String| format!("<table:table-row>{a}{b}</table:table-row>");
+    let rows =
+        [row(text("formula"), text("gap")), row(text("GaAs"), number("1.42")), row(text("Si"), number("1"))].concat();
+    let office = "urn:oasis:names:tc:opendocument:xmlns";
+    let content = format!(
+        "<?xml version=\"1.0\"?><office:document-content xmlns:office=\"{office}:office:1.0\" \
+         xmlns:table=\"{office}:table:1.0\" xmlns:text=\"{office}:text:1.0\"><office:body><office:spreadsheet>\
+         <table:table table:name=\"S\">{rows}</table:table></office:spreadsheet></office:body></office:document-content>"
+    );
+    zipped(&[
+        ("mimetype", b"application/vnd.oasis.opendocument.spreadsheet"),
+        ("content.xml", content.as_bytes()),
+        ("META-INF/manifest.xml", b"<?xml version=\"1.0\"?><manifest:manifest xmlns:manifest=\"m\"/>"),
+    ])
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(600))]
+    #[test]
+    fn flipped_bytes_and_noise_do_not_panic(
+        which in 0_usize..64,
+        flips in proptest::collection::vec((proptest::prelude::any::<u32>(), proptest::prelude::any::<u8>()), 1..4),
+    ) {
+        let mut spellings = spellings();
+        spellings.push(("a.cif", b"data_a\n_cell_length_a 3.1\nloop_\n_x\n_y\n1 2\n;\nt\n;\n'q' 4\n".to_vec()));
+        spellings.push(("a.xyz", b"1\nenergy=-1.5 name=\"a b\" l=[1 [2] 3]\nH 0 0 0\n".to_vec()));
+        spellings.push(("a.FCMat", b"[General]\nName = Steel\n".to_vec()));
+        spellings.push(("a.yml", b"DATA:\n  - type: formula 1\n    wavelength_range: 0.2 6\n    coefficients: 0 1 0.1\n".to_vec()));
+        let at = which % spellings.len();
+        let (name, mut bytes) = spellings.swap_remove(at);
+        for (at, byte) in flips {
+            let at = at as usize % bytes.len();
+            bytes[at] = byte;
+        }
+        let _ = tables_of(name, &bytes, &ReadOptions::default());
+    }
+}
+
+#[test]
+fn a_workbook_that_unpacks_to_too_much_is_refused() {
+    let bomb = zipped(&[("xl/workbook.xml", b"<workbook/>"), ("xl/worksheets/sheet1.xml", &vec![b' '; 257 << 20])]);
+    assert!(bomb.len() < 1 << 20);
+    let why = tables_of("a.xlsx", &bomb, &ReadOptions::default()).unwrap_err();
+    assert!(why.contains("larger than 256 MiB"), "{why}");
+}
+
+#[test]
+fn a_parquet_footer_that_lies_about_its_rows_is_refused() {
+    use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter, RowGroupMetaData};
+    let honest = parquet_file();
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(honest.clone())).unwrap();
+    let footer = u32::from_le_bytes(honest[honest.len() - 8..honest.len() - 4].try_into().unwrap()) as usize;
+    let pages = &honest[..honest.len() - 8 - footer];
+    let groups: Vec<RowGroupMetaData> =
+        metadata.row_groups().iter().map(|g| g.clone().into_builder().set_num_rows(1 << 40).build().unwrap()).collect();
+    let lying = metadata.into_builder().set_row_groups(groups).build();
+    let mut out = pages.to_vec();
+    ParquetMetaDataWriter::new(&mut out, &lying).finish().unwrap();
+    let why = tables_of("a.parquet", &out, &ReadOptions::default()).unwrap_err();
+    assert!(why.contains("rows"), "{why}");
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_and_the_next_is_read() {
+    let mut bytes = b"{\"formula\":\"".to_vec();
+    bytes.resize(70 << 20, b'x');
+    bytes.extend_from_slice(b"\"}\n{\"formula\":\"Si\"}\n");
+    let (_, rows) = tables_of("a.jsonl", &bytes, &ReadOptions::default()).unwrap().remove(0);
+    assert!(rows[0].as_ref().unwrap_err().contains("longer than 64 MiB"));
+    assert_eq!(rows[1], Ok(vec!["Si".to_owned()]));
+}
+
+#[test]
+fn a_date_in_a_sheet_is_never_a_number() {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_string(0, 0, "formula").unwrap();
+    let date = rust_xlsxwriter::ExcelDateTime::from_ymd(2026, 2, 2).unwrap();
+    let format = rust_xlsxwriter::Format::new().set_num_format("d-mmm");
+    sheet.write_datetime_with_format(1, 0, &date, &format).unwrap();
+    let bytes = book.save_to_buffer().unwrap();
+    let (_, rows) = tables_of("a.xlsx", &bytes, &ReadOptions::default()).unwrap().remove(0);
+    assert_eq!(rows, [Ok(vec!["2026-02-02".to_owned()])]);
+}
+
+#[test]
+fn real_files_give_all_their_rows() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let data = if data.is_dir() { data } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data") };
+    if !data.is_dir() {
+        eprintln!("SKIPPED: ../shared/data is not here");
+        return;
+    }
+    let read = |path: &str, options: &ReadOptions| {
+        let found = try_all(&data.join(path), options).unwrap_or_else(|why| panic!("{path}: {why}"));
+        for (_, rows) in &found {
+            rows.iter().for_each(|row| assert!(row.is_ok(), "{path}: {row:?}"));
+        }
+        found
+    };
+    let entries = ReadOptions { rows: Some("/entries".into()), ..ReadOptions::default() };
+    assert_eq!(read("vendorable/nasa_outgassing/nasa_outgassing.json.gz", &entries)[0].1.len(), 13_582);
+    let (headers, rows) = read("vendorable/pnnl/pnnl_materials.json", &ReadOptions::default()).remove(0);
+    assert_eq!((rows.len(), headers[0].as_str()), (411, "@key"));
+    assert!(headers.contains(&"elements.H".to_owned()));
+    let (headers, rows) = read("vendorable/engineering/ceramics.toml", &ReadOptions::default()).remove(0);
+    let key = |row: &Result<Vec<String>, String>| row.as_ref().unwrap()[0].clone();
+    assert!(
+        rows.iter().any(|row| key(row) == "alumina.al995") && headers.contains(&"mechanical.density_value".to_owned())
+    );
+    let pages = ReadOptions { members: vec!["nk/*.yml".into()], ..ReadOptions::default() };
+    let (headers, rows) = read("vendorable/refractive_index/database.tar.gz", &pages).remove(0);
+    assert!(rows.len() > 1000, "{}", rows.len());
+    let place = |name: &str| headers.iter().position(|h| h == name).unwrap();
+    let value = |file: &str, column: &str| -> f64 {
+        let row = rows.iter().map(|r| r.as_ref().unwrap()).find(|r| r[0].ends_with(file)).unwrap();
+        row[place(column)].parse().unwrap()
+    };
+    assert!((value("SiO2/nk/Malitson.yml", "n_589nm") - 1.4584).abs() < 1e-4);
+    assert!((value("Si/nk/Li-293K.yml", "n_1550nm") - 3.48).abs() < 0.01);
+    if data.join("tests_only").is_dir() {
+        let cards = read("tests_only/freecad_cards", &ReadOptions::default());
+        assert_eq!((cards.len(), cards[0].1.len()), (1, 123));
+    }
+}
