@@ -60,7 +60,7 @@ pub struct SmilesError {
 /// The text is not SMILES, holds no atoms, or is larger than [`MAX_BYTES`] or [`MAX_DEPTH`] allow.
 pub fn formula(text: &str) -> Result<Molecule, SmilesError> {
     let trimmed = text.trim();
-    let before = text.len() - text.trim_start().len();
+    let before = if trimmed.is_empty() { 0 } else { text.len() - text.trim_start().len() };
     let shown = |at: usize, (what, mend): (String, &'static str)| {
         let mut cut: String = text.chars().take(80).collect();
         if cut.len() < text.len() {

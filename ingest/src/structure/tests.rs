@@ -29,7 +29,7 @@ fn a_cif_is_expanded_by_its_operators_or_its_space_group() {
         "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n'x, y+1/2, z+1/2'\n'1/2+x,y,z+.5'\n'x+0.5,y+0.5,z'\n",
     ] {
         let text = format!("{ROCK_SALT}{group}{ROCK_SALT_SITES}");
-        assert_eq!(summary(&text), ("ClNa".to_owned(), Some(225), 8), "{group}");
+        assert_eq!(summary(&text), ("NaCl".to_owned(), Some(225), 8), "{group}");
         let density = described(&text).density.unwrap();
         assert!((density - 2.163).abs() < 2e-3, "{density}");
     }
@@ -90,7 +90,7 @@ fn xyz_is_a_molecule_and_extended_xyz_a_crystal() {
     assert_eq!(summary(water), ("H2O".to_owned(), None, 3));
     let crystal = "2\nLattice=\"4.12 0 0 0 4.12 0 0 0 4.12\" Properties=id:I:1:species:S:1:pos:R:3 pbc=\"T T T\"\n\
         1 Cs 0 0 0\n2 Cl 2.06 2.06 2.06\n";
-    assert_eq!(summary(crystal), ("ClCs".to_owned(), Some(221), 2));
+    assert_eq!(summary(crystal), ("CsCl".to_owned(), Some(221), 2));
     assert_eq!(parse(crystal).unwrap().positions[1], [0.5; 3]);
     assert!(refused(&water.replace('3', "2")).contains("line 5: more follows"));
     assert!(refused(&water.replace('3', "4")).contains("line 6: there are fewer"));
@@ -101,7 +101,7 @@ fn objects_of_pymatgen_and_optimade_are_read() {
     let python = "{u'@class': 'Structure', 'charge': None, 'lattice': {'matrix': [[4.12, 0, 0], [0, 4.12, 0], [0, 0, 4.12]]}, \
         'sites': [{'species': [{'element': u'Cs+', 'occu': 1}], 'abc': [0.0, 0.0, 0.0], 'properties': {'f': nan}}, \
         {'species': [{'element': 'Cl', 'occu': 1.0}], 'xyz': [2.06, 2.06, 2.06]}]}";
-    assert_eq!(summary(python), ("ClCs".to_owned(), Some(221), 2));
+    assert_eq!(summary(python), ("CsCl".to_owned(), Some(221), 2));
     let json = python.replace("u'", "'").replace('\'', "\"").replace("None", "null").replace("nan", "1");
     let entry = format!("{{\"energy\": -1, \"composition\": {{}}, \"structure\": {json}}}");
     assert_eq!(parse(&entry), parse(python));
@@ -111,7 +111,7 @@ fn objects_of_pymatgen_and_optimade_are_read() {
         "cartesian_site_positions": [[0,0,0],[2.06,2.06,2.06]], "species_at_sites": ["Cs","X1"], "species": [
         {"name":"Cs","chemical_symbols":["Cs"],"concentration":[1.0]},
         {"name":"X1","chemical_symbols":["Cl","vacancy"],"concentration":[0.5,0.5]}]}}"#;
-    assert_eq!(summary(optimade), ("ClCs2".to_owned(), Some(221), 2));
+    assert_eq!(summary(optimade), ("Cs2Cl".to_owned(), Some(221), 2));
     assert!(refused(&optimade.replace("\"X1\",", "\"Y\",")).contains("site 2: the species 'X1' is not known"));
     assert!(refused("{'a': [1, }").contains("line 1"));
     assert!(refused(&format!("{{'a': {}", "[".repeat(100_000))).contains("more than 64 brackets"));

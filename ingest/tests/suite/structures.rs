@@ -30,7 +30,11 @@ fn agrees(text: &str, formula: &str, nsites: f64, volume: Option<f64>, group: Op
         // the source rounds positions and lattice of POSCARs to 1e-6
         assert!((read.volume_a3().unwrap() / volume - 1.0).abs() < 1e-4, "{formula} {volume}\n{text}");
     }
-    group.map(|group| described.space_group.map(f64::from) == Some(group))
+    let agree = group.map(|group| described.space_group.map(f64::from) == Some(group));
+    if agree == Some(false) {
+        println!("{formula}: space group {:?}, the source says {group:?}", described.space_group);
+    }
+    agree
 }
 
 fn share(found: &[Option<bool>]) -> f64 {
