@@ -8,5 +8,6 @@ mod counts;
 mod files;
 mod job;
 mod mapping;
+mod propose;
 mod rows;
 mod values;
