@@ -10,6 +10,7 @@ mod formats;
 mod job;
 mod mapping;
 mod native;
+mod propose;
 mod rows;
 mod structures;
 mod values;

@@ -60,7 +60,7 @@ fn numbers_are_finite_decimals_and_nothing_else() {
     }
     for bad in [
         "1e999", "-1e999", "NaN", "nan", "inf", "-inf", "Infinity", "abc", "1.2.3", "1,5", "1_000", "0x10", "--1",
-        "1 2", "1e", "½", "n/a", "-", "2-Feb", "7-5",
+        "1 2", "1e", "½", "n/a", "-", "7-5",
     ] {
         let done = read(&map, &format!("formula,gap\nSi,\"{bad}\"\nGe,0.67\n"));
         assert_eq!(counts(&done), (1, 1, 0), "{bad}");

@@ -1,0 +1,230 @@
+//! Proposed mappings: what the headers of real files mean, and what cannot be known from them.
+
+use std::path::{Path, PathBuf};
+
+use datasets::record::Evidence;
+use ingest::header;
+use ingest::mapping::{Mapping, Uncertainty};
+use ingest::propose::{Proposal, Role, Sample, propose};
+use ingest::read::{BytesRead, ReadOptions};
+use proptest::prelude::*;
+
+fn sample(name: &str, text: &str) -> Sample {
+    let mut lines = text.lines().map(|line| line.split(';').map(str::to_owned).collect::<Vec<String>>());
+    Sample { name: name.to_owned(), headers: lines.next().unwrap(), rows: lines.collect() }
+}
+
+fn proposed(name: &str, text: &str) -> Proposal {
+    propose(&[sample(name, text)], &ReadOptions::default(), Some(Evidence::Measured))
+}
+
+fn value_of(proposal: &Proposal, column: &str) -> Option<(String, Option<String>)> {
+    proposal.file.value.iter().find(|v| v.column == column).map(|v| (v.property.clone(), v.unit.clone()))
+}
+
+#[test]
+fn headers_in_every_habit_say_property_and_unit() {
+    for (text, property, unit) in [
+        ("PROPERTY: Exp. Density (g/cm$^3$)", "density", Some("g/cm$^3$")),
+        ("Yield strength [MPa]", "yield_strength", Some("MPa")),
+        ("E_GPa", "youngs_modulus", Some("GPa")),
+        ("Cₚ", "heat_capacity", None),
+        ("PROPERTY: YS (MPa)", "yield_strength", Some("MPa")),
+        ("bulk_modulus_vrh_GPa", "bulk_modulus", Some("GPa")),
+        ("mechanical.density_value", "density", None),
+        ("Electrical Resistivity (Ohm m) / rho", "electrical_resistivity", Some("Ohm m")),
+        ("formation_energy_eV_per_atom", "formation_energy", Some("eV/atom")),
+        ("IC (Total)", "ionic_conductivity", None),
+        ("Ionic conductivity (S cm-1)", "ionic_conductivity", Some("S cm-1")),
+        ("Mass price (USD/kg)", "price", Some("USD/kg")),
+    ] {
+        let found = header::read(text);
+        assert_eq!((found.property.map(|p| p.key.as_str()), found.unit.as_deref()), (Some(property), unit), "{text}");
+    }
+    let hinted = header::read("mbj_bandgap");
+    assert_eq!((hinted.evidence, hinted.method), (Some(Evidence::Computed), Some("DFT-mBJ")));
+    assert_eq!(header::read("PROPERTY: Exp. Young modulus (GPa)").evidence, Some(Evidence::Measured));
+    assert_eq!(header::read("thermal_conductivity_300K_W_per_mK").temperature_k, Some(300.0));
+    assert_eq!(header::read("furnace").property, None);
+    assert_eq!(header::uncertainty_of("density_std"), Some("density"));
+    assert_eq!(header::uncertainty_of("Uncertainty of density"), Some("density"));
+    assert_eq!(header::uncertainty_of("standard"), None);
+}
+
+#[test]
+fn a_table_becomes_a_mapping_that_reads_it() {
+    let proposal = proposed(
+        "lab.csv",
+        "probe id;composition;YS (MPa);YS (MPa)_sd;T_C;HV10;furnace;doi;strange\n\
+         A-1;Ni3Al;612;8;25;310;vacuum;10.1/x;7\nA-2;Ni3Al;498;9;25;300;vacuum;10.1/y;8\n",
+    );
+    let file = &proposal.file;
+    assert_eq!(file.material.formula.as_deref(), Some("composition"));
+    assert_eq!(value_of(&proposal, "YS (MPa)"), Some(("yield_strength".into(), Some("MPa".into()))));
+    assert_eq!(file.value[0].uncertainty, Some(Uncertainty::Column("YS (MPa)_sd".into())));
+    assert!(file.attributes.contains_key("furnace"));
+    let unplaced: Vec<&str> = proposal.unplaced().map(|c| c.column.as_str()).collect();
+    assert_eq!(unplaced, ["T_C", "strange"], "{:?}", proposal.columns);
+    assert!(proposal.unplaced().all(|c| c.why.contains("[[property]]") || c.why.contains("unit")));
+    assert!(proposal.to_state.is_empty(), "{:?}", proposal.to_state);
+    // what is written is read back as the same mapping, and can be used
+    let text = file.to_toml().unwrap();
+    let back = Mapping::parse(&text, Some("lab"), "proposed").unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(back.file, *file, "{text}");
+}
+
+#[test]
+fn what_cannot_be_known_must_be_stated() {
+    let silent = propose(&[sample("a.csv", "formula;band gap (eV)\nSi;1.1\n")], &ReadOptions::default(), None);
+    assert!(silent.to_state.iter().any(|s| s.contains("--evidence measured")), "{:?}", silent.to_state);
+    let computed = propose(&[sample("a.csv", "formula;mbj_bandgap\nSi;1.1\n")], &ReadOptions::default(), None);
+    assert!(computed.to_state.is_empty(), "the header says it: {:?}", computed.to_state);
+    let alloys = proposed("a.csv", "name;Fe;Ni;HV\nx;0.5;0.5;100\ny;0.4;0.6;110\n");
+    assert!(alloys.to_state.iter().any(|s| s.contains("of mass or of atoms")), "{:?}", alloys.to_state);
+    assert!(Mapping::from_file(alloys.file, Some("lab"), "m").is_err());
+    let nothing = proposed("a.csv", "x;y z\n1;2\n");
+    assert_eq!(nothing.to_state.len(), 2, "{:?}", nothing.to_state);
+}
+
+#[test]
+fn the_name_of_the_file_says_what_a_column_called_target_is() {
+    for (name, property, unit) in [
+        ("band_gap_eV.csv", "band_gap", "eV"),
+        ("volume_A3_per_atom.csv", "volume_per_atom", ""),
+        ("shear_modulus_vrh_GPa.csv", "shear_modulus", "GPa"),
+        ("debye_temperature_K.csv", "debye_temperature", "K"),
+        ("thermal_conductivity_300K_W_per_mK.csv", "thermal_conductivity", "W/mK"),
+        ("magnetic_moment_muB.csv", "magnetic_moment", ""),
+    ] {
+        let proposal = proposed(name, "formula;target\nSi;15\nGaAs;14\n");
+        let (found, given) = value_of(&proposal, "target").unwrap_or_else(|| panic!("{name}: {:?}", proposal.columns));
+        assert_eq!(found, property, "{name}");
+        assert!(unit.is_empty() || given.as_deref() == Some(unit), "{name}: {given:?}");
+    }
+    // several of them are one job, joined by formula
+    let tables = [
+        sample("band_gap_eV.csv", "formula;target\nSi;1\n"),
+        sample("bulk_modulus_GPa.csv", "formula;target\nSi;98\n"),
+    ];
+    let proposal = propose(&tables, &ReadOptions::default(), Some(Evidence::Computed));
+    assert!(proposal.file.record.join && proposal.file.value.iter().all(|v| v.file.is_some()));
+    assert!(Mapping::from_file(proposal.file, Some("lab"), "m").is_ok());
+}
+
+#[test]
+fn a_unit_that_is_not_stated_is_supposed_from_the_bounds_and_said() {
+    let proposal = proposed("a.csv", "smiles;bulk_modulus\n*CC*;2689138059\n*C(C)*;2969571310\n");
+    assert_eq!(value_of(&proposal, "bulk_modulus"), Some(("bulk_modulus".into(), Some("Pa".into()))));
+    let column = proposal.columns.iter().find(|c| c.role == Role::Value).unwrap();
+    assert!(column.why.contains("check it"), "{column:?}");
+}
+
+/// Path below the shared data, columns with their properties (or `formula`, `name` ... as role words).
+const REAL: [(&str, &[(&str, &str)]); 15] = [
+    ("vendorable/oqmd/band_gap_eV.csv", &[("formula", "formula"), ("target", "band_gap")]),
+    ("vendorable/oqmd/volume_A3_per_atom.csv", &[("target", "volume_per_atom")]),
+    ("vendorable/oqmd/energy_eV_per_atom.csv", &[("target", "total_energy")]),
+    ("vendorable/materials_project/elastic_anisotropy.csv", &[("target", "elastic_anisotropy")]),
+    (
+        "vendorable/mp_transport/transport_database.csv",
+        &[("mp_id", "id"), ("pretty_formula", "formula"), ("S_p", "seebeck_coefficient_p_type")],
+    ),
+    (
+        "vendorable/high_entropy_alloys/MPEA_dataset.csv",
+        &[
+            ("FORMULA", "formula"),
+            ("PROPERTY: YS (MPa)", "yield_strength"),
+            ("PROPERTY: HV", "hardness_vickers"),
+            ("PROPERTY: Test temperature ($^\\circ$C)", "condition"),
+            ("REFERENCE: doi", "source"),
+        ],
+    ),
+    (
+        "vendorable/alloy_sustainability/gen_RTHEAs_vs_Fe_df.csv",
+        &[("", "name"), ("Ni", "fraction"), ("UTS (MPa)", "tensile_strength"), ("Class", "class")],
+    ),
+    (
+        "vendorable/organics/properties.csv",
+        &[("Mol_Smiles", "smiles"), ("Den_MD", "density"), ("RI_LL", "refractive_index")],
+    ),
+    ("tests_only/aflow/bulk_modulus_vrh_GPa.csv", &[("target", "bulk_modulus")]),
+    ("tests_only/aflow/thermal_expansion_300K_per_K.csv", &[("target", "thermal_expansion")]),
+    (
+        "tests_only/jarvis_dft/jarvis_dft_by_composition.csv",
+        &[("formula", "formula"), ("ehull", "energy_above_hull"), ("mbj_bandgap", "band_gap"), ("slme", "slme")],
+    ),
+    (
+        "tests_only/heat_capacity/cp_data_cleaned_jl.csv",
+        &[("formula", "formula"), ("T", "condition"), ("Cₚ", "heat_capacity")],
+    ),
+    (
+        "tests_only/lithium_conductors/obelix.csv",
+        &[
+            ("True Composition", "formula"),
+            ("Space group #", "space_group"),
+            ("Ionic conductivity (S cm-1)", "ionic_conductivity"),
+            ("DOI", "source"),
+            ("ID", "id"),
+        ],
+    ),
+    (
+        "tests_only/polymers/PI1070.csv",
+        &[
+            ("smiles", "smiles"),
+            ("density", "density"),
+            ("density_std", "uncertainty"),
+            ("thermal_conductivity", "thermal_conductivity"),
+        ],
+    ),
+    (
+        "tests_only/element_carbon/nuss_eckelman_2014_elements.csv",
+        &[
+            ("symbol", "formula"),
+            ("name", "name"),
+            ("ced_mj_per_kg", "embodied_energy"),
+            ("gwp_kg_co2e_per_kg", "carbon_footprint"),
+        ],
+    ),
+];
+
+#[test]
+fn the_important_columns_of_the_real_files_are_placed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let mut wrong = Vec::new();
+    for (path, columns) in REAL {
+        let file: PathBuf = folder.join(path);
+        if !file.exists() {
+            eprintln!("SKIPPED: {path} is not there; get the shared data to run this test in full");
+            continue;
+        }
+        let read = ReadOptions::default();
+        let mut table = ingest::read::open(&file, path, &read, &BytesRead::default()).unwrap().next().unwrap().unwrap();
+        let proposal = propose(&[Sample::take(&mut table, 300)], &read, Some(Evidence::Measured));
+        for (name, wanted) in columns {
+            let Some(column) = proposal.columns.iter().find(|c| c.column == *name) else {
+                wrong.push(format!("{path}: no column {name}"));
+                continue;
+            };
+            let role = serde_json::to_value(column.role).unwrap();
+            let found = column.property.as_deref().unwrap_or(role.as_str().unwrap());
+            if found != *wanted {
+                wrong.push(format!("{path}: `{name}` is {found}, not {wanted}: {}", column.why));
+            }
+        }
+        proposal.file.to_toml().unwrap();
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_header_panics(headers in proptest::collection::vec("\\PC{0,30}|[A-Za-z_ ()/.±:\\[\\]°0-9]{0,20}", 1..6), cell in "\\PC{0,12}") {
+        let rows = vec![vec![cell; headers.len()]; 2];
+        let table = Sample { name: "t.csv".into(), headers, rows };
+        let proposal = propose(&[table.clone()], &ReadOptions::default(), None);
+        prop_assert_eq!(proposal.columns.len(), table.headers.len());
+        prop_assert!(proposal.file.to_toml().is_ok());
+    }
+}
