@@ -110,66 +110,34 @@ pub enum Command {
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 pub struct Ingest {
-    /// CSV files
+    /// Files, archives or folders: CSV, Excel, ODS, JSON, TOML, YAML, Parquet, Arrow, CIF, POSCAR, XYZ, OPTIMADE,
+    /// FreeCAD cards, exports of a hub
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Dataset to put the records into; needed where the mapping does not name it
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
-    /// Which column is what
+    /// Which column is what; without it a mapping is proposed from headers and first rows, and used
     #[arg(long, value_name = "MAP.toml")]
-    pub mapping: PathBuf,
-    /// Read and check, and write nothing to the hub
+    pub mapping: Option<PathBuf>,
+    /// How the values came to be, where no mapping says it: measured, computed or derived
+    #[arg(long, value_name = "EVIDENCE", conflicts_with = "mapping")]
+    pub evidence: Option<datasets::record::Evidence>,
+    /// Write the proposed mapping to a file, to be looked at and mended, and do nothing else
+    #[arg(long, value_name = "MAP.toml", conflicts_with = "mapping")]
+    pub write_mapping: Option<PathBuf>,
+    /// Read and check, show the proposed mapping, and write nothing to the hub
     #[arg(long)]
     pub dry_run: bool,
     /// Write what was refused or flagged as JSON Lines
     #[arg(long, value_name = "REPORT.jsonl")]
     pub report: Option<PathBuf>,
+    /// Folder for the refused rows, as files of the format that they came from
+    #[arg(long, value_name = "DIR")]
+    pub refused: Option<PathBuf>,
     /// A word of your own for this job: a second job of the same word changes nothing
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
-}
-
-/// Arguments of `export`.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
-pub struct Export {
-    /// Dataset to export
-    #[arg(group = "what")]
-    pub dataset: Option<String>,
-    /// Only records of materials that match, of all datasets or of the one named
-    #[arg(long, value_name = "FILTER", group = "what")]
-    pub filter: Option<String>,
-    /// Format of the file
-    #[arg(long, value_enum)]
-    pub format: ExportFormat,
-    /// File to write; - for standard output
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-}
-
-/// Format of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// One row a record, with the terms of the datasets
-    Parquet,
-    /// One row a value, without the terms
-    Csv,
-    /// One record a line, with the terms of the datasets
-    Jsonl,
-    /// OPTIMADE entries, with the terms of the datasets
-    OptimadeJsonl,
-}
-
-impl From<ExportFormat> for datasets::export::Format {
-    fn from(format: ExportFormat) -> Self {
-        match format {
-            ExportFormat::Parquet => Self::Parquet,
-            ExportFormat::Csv => Self::Csv,
-            ExportFormat::Jsonl => Self::JsonLines,
-            ExportFormat::OptimadeJsonl => Self::OptimadeJsonLines,
-        }
-    }
 }
 
 /// Form of an answer.

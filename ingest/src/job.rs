@@ -1,23 +1,26 @@
 //! Files in, one commit out: read in parallel, sorted by record id with bounded memory, committed as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use datasets::catalogue::DatasetInfo;
-use datasets::record::Record;
+use datasets::record::{Evidence, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
 use crate::check::Place;
 use crate::mapping::Mapping;
-use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, Row};
+use crate::native::{self, Item, NativeError, NativeReader};
+use crate::propose::{self, Proposal, Sample};
+use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, ReadOptions, Row};
+use crate::refused::RefusedWriter;
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
-use crate::sort::{Duplicate, Origin, Pieces, SortError, SortedRun, Sorter, sort_run};
+use crate::sort::{Duplicate, Origin, Pieces, SortError, Sorter, sort_run};
 
 /// Why a job did not run. Whatever it was, the table is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,12 @@ pub enum JobError {
     /// A file cannot be read, or lacks a column.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// An export cannot be read.
+    #[error(transparent)]
+    Export(#[from] NativeError),
+    /// A file that is no export, and no mapping.
+    #[error("{0} is no export of a hub: say which column is what with --mapping MAP.toml")]
+    NoMapping(String),
     /// A `file` of the mapping is not among the files of the job.
     #[error("the mapping has values in `{0}`, and no file of that name was given")]
     FileNotGiven(String),
@@ -70,12 +79,16 @@ impl From<&Path> for Input {
 pub struct Request {
     /// The files, read in this order as one job.
     pub files: Vec<Input>,
-    /// What their columns mean.
-    pub mapping: Mapping,
+    /// What their columns mean; files that a hub exported need none.
+    pub mapping: Option<Mapping>,
+    /// The dataset that records of an export go into, in place of their own.
+    pub dataset: Option<String>,
     /// A word of the caller's own: a second job of the same word commits nothing.
     pub key: Option<String>,
     /// All findings are written there as JSON Lines.
     pub report: Option<PathBuf>,
+    /// Refused rows are written into this folder, as files of the format that they came from.
+    pub refused: Option<PathBuf>,
 }
 
 /// How far a job is, and the way to stop it. Clones watch the same job.
@@ -162,6 +175,13 @@ impl Watch {
         started.get_or_insert_with(Instant::now);
     }
 
+    fn count(&self, found: &Findings) {
+        self.0.rows.fetch_add(found.rows, Ordering::Relaxed);
+        self.0.refused.fetch_add(found.refused, Ordering::Relaxed);
+        let flagged = found.findings.iter().filter(|f| f.severity == Severity::Flagged).count();
+        self.0.flagged.fetch_add(flagged as u64, Ordering::Relaxed);
+    }
+
     fn go_on(&self) -> Result<(), JobError> {
         if self.is_cancelled() { Err(JobError::Cancelled) } else { Ok(()) }
     }
@@ -173,6 +193,8 @@ pub struct Accepted {
     pub sets: Vec<(DatasetInfo, Arc<Pieces>)>,
     /// What was refused or flagged.
     pub report: Report,
+    /// The files of refused rows.
+    pub refused: Vec<PathBuf>,
 }
 
 impl Accepted {
@@ -194,6 +216,10 @@ pub struct Done {
     pub report: Report,
     /// Number of records that were accepted.
     pub records: usize,
+    /// The datasets that they are in.
+    pub datasets: Vec<String>,
+    /// The files of refused rows.
+    pub refused: Vec<PathBuf>,
     /// What was changed; `None` where there was nothing to put in.
     pub outcome: Option<Outcome>,
 }
@@ -220,14 +246,43 @@ pub async fn run(table: &mut Table, request: &Request, watch: &Watch) -> Result<
 pub async fn commit(table: &mut Table, accepted: Accepted, key: Option<&str>, watch: &Watch) -> Result<Done, JobError> {
     watch.go_on()?;
     watch.enter(Phase::Committing);
-    let records = accepted.len();
-    if accepted.is_empty() {
-        return Ok(Done { report: accepted.report, records, outcome: None });
+    let mut done = Done {
+        records: accepted.len(),
+        datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
+        refused: accepted.refused,
+        report: accepted.report,
+        outcome: None,
+    };
+    if done.records > 0 {
+        let sets: Vec<(DatasetInfo, Arc<dyn SortedRecords>)> =
+            accepted.sets.into_iter().map(|(info, records)| (info, records as Arc<dyn SortedRecords>)).collect();
+        done.outcome = Some(table.upsert_sorted(&sets, key).await?);
     }
-    let sets: Vec<(DatasetInfo, Arc<dyn SortedRecords>)> =
-        accepted.sets.into_iter().map(|(info, records)| (info, records as Arc<dyn SortedRecords>)).collect();
-    let outcome = table.upsert_sorted(&sets, key).await?;
-    Ok(Done { report: accepted.report, records, outcome: Some(outcome) })
+    Ok(done)
+}
+
+/// Rows of each table that a proposal looks at.
+const SAMPLE_ROWS: usize = 200;
+
+/// Proposes a mapping for files, from their headers and first rows; `None` where all are exports, which need none.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn propose(
+    files: &[Input],
+    options: &ReadOptions,
+    evidence: Option<Evidence>,
+) -> Result<Option<Proposal>, JobError> {
+    let mut samples = Vec::new();
+    for input in files {
+        if native::open(&input.path)?.is_some() {
+            continue;
+        }
+        for table in read::open(&input.path, &input.shown, options, &BytesRead::default())? {
+            samples.push(Sample::take(&mut table?, SAMPLE_ROWS));
+        }
+    }
+    Ok((!samples.is_empty()).then(|| propose::propose(&samples, options, evidence)))
 }
 
 /// Reads files by a mapping. Nothing is committed; what does not fit in memory lies in the folder `scratch`.
@@ -238,48 +293,159 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     watch.enter(Phase::Reading);
     let bytes = |input: &Input| std::fs::metadata(&input.path).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
     watch.0.bytes_total.store(request.files.iter().map(bytes).sum(), Ordering::Relaxed);
-    let mapping = &request.mapping;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let gathering = Mutex::new(Gathering {
         sorter: Sorter::new(scratch),
         report: Reporter::create(request.report.as_deref())?,
         waiting: BTreeMap::new(),
         next: 0,
+        refused: None,
+        files: Vec::new(),
     });
+    let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
     let (mut tables, mut names): (Vec<String>, Vec<String>) = Default::default();
     for input in &request.files {
+        if let Some(mut reader) = native::open(&input.path)? {
+            if let Some(name) = &request.dataset {
+                reader = reader.rename(name)?;
+            }
+            terms.extend(reader.terms().iter().map(|info| (info.name.clone(), info.clone())));
+            read_export(reader, tables.len() as u32, input, &gathering, watch)?;
+            tables.push(input.shown.clone());
+            continue;
+        }
+        let mapping = request.mapping.as_ref().ok_or_else(|| JobError::NoMapping(input.shown.clone()))?;
         for table in read::open(&input.path, &input.shown, &mapping.file.read, &watch.0.bytes)? {
             let table = table?;
             let layout = Layout::new(mapping, &table)?;
+            if let Some(folder) = &request.refused {
+                lock(&gathering).refused = Some(RefusedWriter::create(folder, &table));
+            }
             let job = TableJob {
                 number: tables.len() as u32,
                 shown: table.shown.clone(),
                 layout,
                 gathering: &gathering,
                 watch,
+                keeps_rows: request.refused.is_some(),
             };
             tables.push(table.shown.clone());
             names.push(table.name.clone());
             job.run(table, threads)?;
+            lock(&gathering).end_table()?;
         }
     }
-    for wanted in mapping.file.value.iter().filter_map(|v| v.file.as_ref()) {
+    for wanted in request.mapping.iter().flat_map(|m| &m.file.value).filter_map(|v| v.file.as_ref()) {
         if !names.contains(wanted) {
             return Err(JobError::FileNotGiven(wanted.clone()));
         }
     }
-    let Gathering { sorter, mut report, .. } = gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Gathering { sorter, mut report, mut files, .. } =
+        gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
     watch.enter(Phase::Merging);
-    let sorted = sorter.finish(mapping.file.record.join, &|_, _| !watch.is_cancelled())?;
+    let join = request.mapping.as_ref().is_some_and(|mapping| mapping.file.record.join);
+    let sorted = sorter.finish(join, &|_, _| !watch.is_cancelled())?;
     let mut sorted = sorted.ok_or(JobError::Cancelled)?;
-    sorted.duplicates.sort_by_key(|d| match d {
+    let origin = |duplicate: &Duplicate| match duplicate {
         Duplicate::Same(origin, _) | Duplicate::Other(origin, _) => *origin,
-    });
+    };
+    sorted.duplicates.sort_by_key(origin);
     for duplicate in &sorted.duplicates {
         report.duplicate(duplicate, &tables)?;
     }
-    let sets = sorted.pieces.by_dataset()?.into_iter().map(|(_, pieces)| (mapping.dataset.clone(), Arc::new(pieces)));
-    Ok(Accepted { sets: sets.collect(), report: report.finish()? })
+    let left_out: HashSet<Origin> =
+        sorted.duplicates.iter().filter(|d| matches!(d, Duplicate::Other(..))).map(origin).collect();
+    if let (false, Some(folder), Some(mapping)) = (left_out.is_empty(), &request.refused, &request.mapping) {
+        files.extend(write_left_out(request, mapping, folder, &left_out)?);
+    }
+    let own = |name: &str| match &request.mapping {
+        Some(mapping) if mapping.dataset.name == name => mapping.dataset.clone(),
+        _ => DatasetInfo::unnamed_terms(name),
+    };
+    let sets = sorted.pieces.by_dataset()?.into_iter().map(|(name, pieces)| {
+        let info = terms.get(&name).cloned().unwrap_or_else(|| own(&name));
+        (info, Arc::new(pieces))
+    });
+    Ok(Accepted { sets: sets.collect(), report: report.finish()?, refused: files })
+}
+
+/// Reads an export: its records need no mapping.
+fn read_export(
+    reader: NativeReader,
+    number: u32,
+    input: &Input,
+    gathering: &Mutex<Gathering>,
+    watch: &Watch,
+) -> Result<(), JobError> {
+    let mut chunk: (Findings, Vec<(Record, Origin)>) = Default::default();
+    let end = |(found, accepted): (Findings, Vec<(Record, Origin)>)| -> Result<(), JobError> {
+        watch.go_on()?;
+        watch.count(&found);
+        let run = sort_run(accepted)?;
+        let mut gathering = lock(gathering);
+        gathering.sorter.add(run)?;
+        let next = gathering.next;
+        gathering.waiting.insert(next, found);
+        gathering.flush()
+    };
+    for item in reader {
+        chunk.0.rows += 1;
+        match item? {
+            Item::Record { line, record } => chunk.1.push((*record, Origin { table: number, line })),
+            Item::Refused(bad) => {
+                let place = Place { file: &input.shown, line: bad.line };
+                let mend = "export it anew, or mend this record in the file";
+                let finding =
+                    place.finding(Severity::Refused, Code::UnreadableRow, (None, None), bad.why.clone(), mend);
+                chunk.0.refused += 1;
+                chunk.0.findings.push(finding);
+            }
+        }
+        if chunk.0.rows == EXPORT_ROWS {
+            end(std::mem::take(&mut chunk))?;
+        }
+    }
+    end(chunk)
+}
+
+/// Records of an export that are sorted at a time.
+const EXPORT_ROWS: u64 = 16_384;
+
+/// Writes the rows that were left out because an earlier row has their id: they are read again to find them.
+fn write_left_out(
+    request: &Request,
+    mapping: &Mapping,
+    folder: &Path,
+    rows: &HashSet<Origin>,
+) -> Result<Vec<PathBuf>, JobError> {
+    let failed = |why| JobError::Write { path: folder.to_owned(), why };
+    let (mut number, mut files) = (0, Vec::new());
+    for input in &request.files {
+        if native::open(&input.path)?.is_some() {
+            number += 1;
+            continue;
+        }
+        for table in read::open(&input.path, &input.shown, &mapping.file.read, &BytesRead::default())? {
+            let mut table = table?;
+            let mut writer = RefusedWriter::create(folder, &table);
+            let mut row = Row::default();
+            let wanted = rows.iter().any(|origin| origin.table == number);
+            while let Some(mut chunk) = table.next_chunk().filter(|_| wanted) {
+                while let Some(read) = chunk.next_row(&mut row) {
+                    if read.is_ok() && rows.contains(&Origin { table: number, line: row.line }) {
+                        writer.row(&row).map_err(failed)?;
+                    }
+                }
+            }
+            files.extend(writer.finish().map_err(failed)?);
+            number += 1;
+        }
+    }
+    Ok(files)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One table of a job.
@@ -289,6 +455,8 @@ struct TableJob<'a> {
     layout: Layout<'a>,
     gathering: &'a Mutex<Gathering>,
     watch: &'a Watch,
+    /// Whether refused rows are written to a file.
+    keeps_rows: bool,
 }
 
 /// What all threads put their results into.
@@ -299,6 +467,10 @@ struct Gathering {
     waiting: BTreeMap<u64, Findings>,
     /// The chunk whose findings come next.
     next: u64,
+    /// Takes the refused rows of the table that is read.
+    refused: Option<RefusedWriter>,
+    /// Files of refused rows that are done.
+    files: Vec<PathBuf>,
 }
 
 /// What was found in one chunk.
@@ -307,6 +479,35 @@ struct Findings {
     rows: u64,
     refused: u64,
     findings: Vec<Finding>,
+    refused_rows: Vec<Result<Row, BadRow>>,
+}
+
+impl Gathering {
+    /// Reports the chunks that are next in order.
+    fn flush(&mut self) -> Result<(), JobError> {
+        while let Some(mut found) = self.waiting.remove(&self.next) {
+            if let Some(writer) = &mut self.refused {
+                for row in std::mem::take(&mut found.refused_rows) {
+                    let written = match row {
+                        Ok(row) => writer.row(&row),
+                        Err(bad) => writer.bad_row(&bad),
+                    };
+                    written.map_err(|why| JobError::Write { path: "the file of refused rows".into(), why })?;
+                }
+            }
+            self.report.add(found)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the file of refused rows of a table.
+    fn end_table(&mut self) -> Result<(), JobError> {
+        let Some(writer) = self.refused.take() else { return Ok(()) };
+        let files = writer.finish();
+        self.files.extend(files.map_err(|why| JobError::Write { path: "the file of refused rows".into(), why })?);
+        Ok(())
+    }
 }
 
 /// The rows of a table that are still to be read, with the number of the next chunk.
@@ -317,7 +518,7 @@ struct Feed {
 
 impl TableJob<'_> {
     fn run(&self, table: read::Table, threads: usize) -> Result<(), JobError> {
-        let first = self.gathering.lock().unwrap_or_else(PoisonError::into_inner).next;
+        let first = lock(self.gathering).next;
         let mut feed = Feed { table, next: first };
         // small tables, of which there may be thousands, need no threads
         let Some(one) = feed.table.next_chunk() else { return Ok(()) };
@@ -367,10 +568,17 @@ impl TableJob<'_> {
                         Err(findings) => {
                             found.refused += 1;
                             found.findings.extend(findings);
+                            if self.keeps_rows {
+                                found.refused_rows.push(Ok(row.clone()));
+                            }
                         }
                     }
                 }
-                Err(BadRow { line, why, .. }) => {
+                Err(bad) => {
+                    let (line, why) = (bad.line, bad.why.clone());
+                    if self.keeps_rows {
+                        found.refused_rows.push(Err(bad));
+                    }
                     let place = Place { file: &self.shown, line };
                     let mend = "give the row as many cells as the header, and quote cells that hold the separator";
                     let code = Code::UnreadableRow;
@@ -380,23 +588,11 @@ impl TableJob<'_> {
             }
         }
         let run = sort_run(accepted)?;
-        self.watch.0.rows.fetch_add(found.rows, Ordering::Relaxed);
-        self.watch.0.refused.fetch_add(found.refused, Ordering::Relaxed);
-        let flagged = found.findings.iter().filter(|f| f.severity == Severity::Flagged).count();
-        self.watch.0.flagged.fetch_add(flagged as u64, Ordering::Relaxed);
-        self.gather(number, found, run)
-    }
-
-    fn gather(&self, number: u64, found: Findings, run: SortedRun) -> Result<(), JobError> {
-        let mut gathering = self.gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.watch.count(&found);
+        let mut gathering = lock(self.gathering);
         gathering.sorter.add(run)?;
         gathering.waiting.insert(number, found);
-        loop {
-            let next = gathering.next;
-            let Some(found) = gathering.waiting.remove(&next) else { return Ok(()) };
-            gathering.report.add(found)?;
-            gathering.next += 1;
-        }
+        gathering.flush()
     }
 }
 

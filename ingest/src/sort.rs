@@ -27,7 +27,7 @@ const SPILL_ROWS: usize = 8_192;
 const SAMPLE_EVERY: usize = 256;
 
 /// A row of the job: the number of its file, and its line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     /// Number of the table in the job.
     pub table: u32,

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use datasets::bundled;
 use datasets::table::Table;
-use ingest::job::{self, Input, JobError, Phase, Request, Watch};
+use ingest::job::{self, Done, Input, JobError, Phase, Request, Watch};
 use ingest::mapping::Mapping;
+use ingest::propose::Proposal;
+use ingest::read::ReadOptions;
 use ingest::report::{Report, Severity};
 
 use crate::arguments::{Common, Ingest};
 use crate::open::{self, Bar};
-use crate::output::{Failure, print, thousands};
+use crate::output::{Failure, print, table, thousands, write_file};
 
 /// Exit code: done, and some rows were refused.
 const REFUSED: u8 = 3;
@@ -26,14 +28,45 @@ impl From<JobError> for Failure {
 /// Reads, checks and commits; prints what happened.
 pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
     let data_dir = open::data_dir(common)?;
-    let mapping = Mapping::load(&arguments.mapping, arguments.dataset.as_deref()).map_err(Failure::usage)?;
+    let files: Vec<Input> = arguments.files.iter().map(|path| Input::from(path.as_path())).collect();
+    let mapping = match &arguments.mapping {
+        Some(path) => Some(Mapping::load(path, arguments.dataset.as_deref()).map_err(Failure::usage)?),
+        None => {
+            let proposal = job::propose(&files, &ReadOptions::default(), arguments.evidence)?;
+            match (&proposal, &arguments.write_mapping) {
+                (None, Some(_)) => {
+                    return Err(Failure::usage("exports of a hub need no mapping: ingest them as they are"));
+                }
+                (None, None) => None,
+                (Some(proposal), Some(path)) => {
+                    show_proposal(proposal)?;
+                    let text = proposal.file.to_toml().map_err(Failure::new)?;
+                    write_file(path, text.as_bytes())?;
+                    print(format!("wrote {}: look at it, mend it, and ingest with --mapping", path.display()))?;
+                    return Ok(0);
+                }
+                (Some(proposal), None) => {
+                    if arguments.dry_run {
+                        show_proposal(proposal)?;
+                    }
+                    if let Some(missing) = proposal.to_state.first() {
+                        return Err(Failure::usage(missing));
+                    }
+                    let file = proposal.file.clone();
+                    let dataset = arguments.dataset.as_deref();
+                    Some(Mapping::from_file(file, dataset, "(proposed)").map_err(Failure::usage)?)
+                }
+            }
+        }
+    };
     let start = Instant::now();
-    let dataset = mapping.dataset.name.clone();
     let request = Request {
-        files: arguments.files.iter().map(|path| Input::from(path.as_path())).collect(),
+        files,
         mapping,
+        dataset: arguments.dataset.clone(),
         key: arguments.idempotency_key.clone(),
         report: arguments.report.clone(),
+        refused: arguments.refused.clone(),
     };
     let watch = Watch::default();
     let showing = tokio::spawn(show_progress(watch.clone()));
@@ -41,13 +74,17 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
     let done = work(common, &data_dir, arguments.dry_run, request, watch).await;
     showing.abort();
     stopping.abort();
-    let (report, records, outcome) = done?;
-    show(&report)?;
-    match outcome {
-        _ if records == 0 => print(format!("{dataset}: nothing to put in; nothing was changed"))?,
-        None => print(format!("dry run: {} records would go into `{dataset}`", thousands(records as u64)))?,
+    let done = done?;
+    show(&done.report)?;
+    for file in &done.refused {
+        print(format!("refused rows are in {}: mend them, and ingest that file", file.display()))?;
+    }
+    let names = done.datasets.join(", ");
+    match &done.outcome {
+        _ if done.records == 0 => print("nothing to put in; nothing was changed")?,
+        None => print(format!("dry run: {} records would go into `{names}`", thousands(done.records as u64)))?,
         Some(outcome) => print(format!(
-            "{dataset}: {} records new, {} updated, {} unchanged; {} version {} ({:.1} s)",
+            "{names}: {} records new, {} updated, {} unchanged; {} version {} ({:.1} s)",
             thousands(outcome.change.inserted),
             thousands(outcome.change.updated),
             thousands(outcome.change.unchanged),
@@ -56,10 +93,29 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
             start.elapsed().as_secs_f64()
         ))?,
     }
-    Ok(if report.rows_refused > 0 { REFUSED } else { 0 })
+    Ok(if done.report.rows_refused > 0 { REFUSED } else { 0 })
 }
 
-type Worked = (Report, usize, Option<datasets::table::Outcome>);
+/// Shows what each column was taken for.
+fn show_proposal(proposal: &Proposal) -> Result<(), Failure> {
+    let mut shown = table(["column", "taken for", "property", "unit", "why", "samples"]);
+    for column in &proposal.columns {
+        let role = serde_json::json!(column.role).as_str().unwrap_or_default().replace('_', " ");
+        shown.add_row([
+            column.column.clone(),
+            role,
+            column.property.clone().unwrap_or_default(),
+            column.unit.clone().unwrap_or_default(),
+            column.why.clone(),
+            column.samples.join(" | "),
+        ]);
+    }
+    print(shown)?;
+    for missing in &proposal.to_state {
+        print(format!("to be stated: {missing}"))?;
+    }
+    Ok(())
+}
 
 async fn work(
     common: &Common,
@@ -67,19 +123,24 @@ async fn work(
     dry_run: bool,
     request: Request,
     watch: Watch,
-) -> Result<Worked, Failure> {
+) -> Result<Done, Failure> {
     if dry_run {
         let scratch = std::env::temp_dir();
         let reading = tokio::task::spawn_blocking(move || job::read(&request, &scratch, &watch));
         let accepted = reading.await.map_err(Failure::new)??;
-        return Ok((accepted.report.clone(), accepted.len(), None));
+        return Ok(Done {
+            records: accepted.len(),
+            datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
+            report: accepted.report,
+            refused: accepted.refused,
+            outcome: None,
+        });
     }
     let mut table = Table::open_or_create(data_dir).await?;
     if !common.no_bundled && bundled::is_wanted(&table).await? {
         bundled::load(&mut table).await?;
     }
-    let done = job::run(&mut table, &request, &watch).await?;
-    Ok((done.report, done.records, done.outcome))
+    Ok(job::run(&mut table, &request, &watch).await?)
 }
 
 /// Ctrl-C ends the job with nothing half done.

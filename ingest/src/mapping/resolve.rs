@@ -1,7 +1,5 @@
 //! What does a mapping mean, and can it be? Properties and units looked up, contradictions named.
 
-use std::sync::{Mutex, PoisonError};
-
 use datasets::catalogue::DatasetInfo;
 use datasets::element::Element;
 use datasets::property::{Axis, Property, dictionary, intern};

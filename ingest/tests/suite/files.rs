@@ -138,7 +138,7 @@ fn progress_counts_rows_over_all_files() {
     assert_eq!((watch.progress().phase, watch.progress().rows), (Phase::Waiting, 0));
     let bytes: u64 = files.iter().map(|path| path.metadata().unwrap().len()).sum();
     let files: Vec<Input> = files.iter().map(|path| Input::from(path.as_path())).collect();
-    let request = Request { files, mapping: mapping(GAP), key: None, report: None };
+    let request = Request { files, mapping: Some(mapping(GAP)), dataset: None, key: None, report: None, refused: None };
     let accepted = job::read(&request, scratch.path(), &watch).unwrap();
     assert_eq!(accepted.len(), 20_000);
     let progress = watch.progress();

@@ -37,9 +37,11 @@ pub fn read_paths(paths: &[PathBuf], mapping: &Mapping) -> Result<Accepted, JobE
     let report = scratch.path().join("report.jsonl");
     let request = Request {
         files: paths.iter().map(|path| Input::from(path.as_path())).collect(),
-        mapping: mapping.clone(),
+        mapping: Some(mapping.clone()),
+        dataset: None,
         key: None,
         report: Some(report.clone()),
+        refused: None,
     };
     let accepted = job::read(&request, scratch.path(), &Watch::default())?;
     let mut records = Vec::new();
