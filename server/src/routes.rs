@@ -22,6 +22,9 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 use crate::state::AppState;
 
+pub(crate) mod ingest;
+pub(crate) mod jobs;
+
 /// The property dictionary.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Properties {
