@@ -14,7 +14,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use index::scope::Viewer;
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::Problem;
@@ -131,15 +130,6 @@ pub(crate) async fn required(State(state): State<Arc<AppState>>, request: Reques
     match owner(&state, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal,
-    }
-}
-
-/// Whose eyes a request looks with: the owner's where it carries the token, anyone's where it carries none.
-pub(crate) fn viewer(state: &AppState, headers: &HeaderMap) -> Result<Viewer, Response> {
-    if headers.contains_key(header::AUTHORIZATION) {
-        owner(state, headers).map(|()| Viewer::Owner)
-    } else {
-        Ok(Viewer::Public)
     }
 }
 

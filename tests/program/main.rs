@@ -8,6 +8,7 @@ mod crash;
 mod failures;
 mod http;
 mod ingest;
+mod ingest_http;
 mod program;
 mod served;
 mod server;

@@ -1,6 +1,6 @@
 //! How does an upload get to disk? In pieces, into a folder that is a job only once it is complete.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Spool {
     }
 
     /// Takes a file in.
-    pub(crate) async fn file<E: Display>(
+    pub(crate) async fn file<E: Error + 'static>(
         &mut self,
         name: &str,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -91,7 +91,7 @@ impl Spool {
     }
 
     /// Takes a mapping in.
-    pub(crate) async fn mapping<E: Display>(
+    pub(crate) async fn mapping<E: Error + 'static>(
         &mut self,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
         mut arrived: impl FnMut(),
@@ -118,7 +118,7 @@ impl Spool {
     }
 
     /// The next piece, if it comes in time.
-    async fn next<T, E: Display>(
+    async fn next<T, E: Error + 'static>(
         &self,
         body: &mut (impl Stream<Item = Result<T, E>> + Unpin),
     ) -> Result<Option<T>, Problem> {
@@ -187,8 +187,16 @@ pub(super) fn inputs(folder: &Path) -> PathBuf {
 }
 
 /// A body that ended early or is no multipart form.
-pub(crate) fn broken(why: &dyn Display) -> Problem {
-    let detail = format!("the upload cannot be read, and nothing was taken in: {why}");
+pub(crate) fn broken(why: &(dyn Error + 'static)) -> Problem {
+    // the outermost says little: "failed to read stream"
+    let mut cause = why;
+    for _ in 0..16 {
+        let Some(deeper) = cause.source() else { break };
+        cause = deeper;
+    }
+    let (why, cause) = (why.to_string(), cause.to_string());
+    let cause = if why.contains(&cause) { String::new() } else { format!(": {cause}") };
+    let detail = format!("the upload cannot be read, and nothing was taken in: {why}{cause}");
     Problem::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read", detail)
 }
 

@@ -196,12 +196,12 @@ async fn take_form(spool: &mut Spool, request: Request) -> Result<(), Problem> {
     let unread = Arc::new(AtomicUsize::new(0));
     let sips = Sips { body: body.into_data_stream(), unread: Arc::clone(&unread), rest: false };
     let request = Request::from_parts(parts, Body::from_stream(sips));
-    let mut form = Multipart::from_request(request, &()).await.map_err(|why| spool::broken(&why.body_text()))?;
+    let mut form = Multipart::from_request(request, &()).await.map_err(|why| spool::broken(&why))?;
     let mut files = 0;
     let arrived = || unread.store(0, Ordering::Relaxed);
     loop {
         let next = spool.in_time(form.next_field()).await?;
-        let Some(part) = next.map_err(|why| spool::broken(&why.body_text()))? else { return Ok(()) };
+        let Some(part) = next.map_err(|why| spool::broken(&why))? else { return Ok(()) };
         arrived();
         match part.name() {
             Some("file") => {
