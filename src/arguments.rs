@@ -36,11 +36,7 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the web API and its documentation
-    Serve {
-        /// Address to listen on
-        #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
-        listen: String,
-    },
+    Serve(Serve),
     /// Put the rows of files into a dataset
     Ingest(Ingest),
     /// Find candidates for a target spec
@@ -105,6 +101,65 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The ingest token may be given in the environment variable MATGENOME_INGEST_TOKEN instead of a file. \
+                        Without one, nothing is taken in over HTTP."
+)]
+pub struct Serve {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT")]
+    pub listen: String,
+    /// Take data in over HTTP from whoever has the token in this file
+    #[arg(long, value_name = "FILE")]
+    pub ingest_token_file: Option<PathBuf>,
+    /// Largest upload: bytes, or with KiB, MiB, GiB, kB, MB, GB
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size)]
+    pub max_upload: u64,
+    /// How many days jobs that have ended are kept, with their reports
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub keep_jobs: u32,
+}
+
+/// Reads a size such as `500MB`.
+fn size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("write a whole number and B, kB, MB, GB, KiB, MiB or GiB".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a whole number, such as 500MB")?;
+    match number.checked_mul(scale) {
+        Some(0) => Err("nothing fits into that".into()),
+        Some(bytes) => Ok(bytes),
+        None => Err("that is too large".into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [("4GiB", 4 << 30), ("500 MB", 500_000_000), ("1", 1), ("7KiB", 7168), (" 2kB ", 2000)] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "GiB", "4 gigabytes", "-1", "1.5GB", "0", "0MB", "99999999999GiB", "184467440737095516160"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 }
 
 /// Arguments of `ingest`.

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<u8, Failure> {
     let common = &arguments.common;
     match arguments.command {
-        Command::Serve { listen } => commands::serve::run(common, &listen).await,
+        Command::Serve(serve) => commands::serve::run(common, &serve).await,
         Command::Ingest(ingest) => commands::ingest::run(common, &ingest).await,
         Command::Suggest { spec, limit, format, out } => {
             commands::suggest::run(common, &spec, limit, format, out.as_deref()).await

@@ -75,6 +75,8 @@ fn hint(closest: &[String]) -> String {
 pub struct Hub {
     data_dir: PathBuf,
     table: Mutex<Table>,
+    /// Held while the hub moves on, so that it never goes back.
+    moving: Mutex<()>,
     snapshot: RwLock<Arc<Snapshot>>,
     device: Device,
 }
@@ -101,6 +103,7 @@ impl Hub {
         Ok(Hub {
             data_dir: data_dir.to_owned(),
             table: Mutex::new(table),
+            moving: Mutex::new(()),
             snapshot: RwLock::new(Arc::new(snapshot)),
             device,
         })
@@ -121,6 +124,7 @@ impl Hub {
     /// # Errors
     /// The tables cannot be read; the hub goes on with the snapshot that it has.
     pub async fn refresh(&self) -> Result<bool, HubError> {
+        let _one = self.moving.lock().await;
         let table = {
             let mut table = self.table.lock().await;
             table.refresh().await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{StatusCode, Uri, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use index::hub::Hub;
@@ -22,14 +22,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
+pub mod auth;
+pub mod jobs;
 pub mod problem;
 mod routes;
+pub mod runner;
 pub mod state;
+mod understood;
 
 use problem::Problem;
 use state::AppState;
+use understood::Understood;
 
-/// The largest body of a request, bytes.
+/// The largest body of a request that is no upload, bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// How often the server looks for a newer version of the tables.
@@ -45,12 +50,38 @@ const GRACE: Duration = Duration::from_secs(10);
         description = "Which materials could meet a target spec, how sure is that, and on whose evidence?",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    modifiers(&WithToken)
 )]
 struct ApiDoc;
 
-fn documented() -> OpenApiRouter<Arc<AppState>> {
+/// Describes the ingest token.
+struct WithToken;
+
+impl utoipa::Modify for WithToken {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        api.components.get_or_insert_default().add_security_scheme("ingest_token", scheme);
+    }
+}
+
+/// Routes that understand the same.
+fn group(understood: Understood, routes: OpenApiRouter<Arc<AppState>>) -> OpenApiRouter<Arc<AppState>> {
+    routes.route_layer(from_fn_with_state(understood, understood::only))
+}
+
+fn documented(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
+    let operations = OpenApiRouter::new().routes(routes!(routes::healthz)).routes(routes!(routes::readyz));
     OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .merge(group(Understood::JSON, look_ups()))
+        .merge(group(routes::export::UNDERSTOOD, OpenApiRouter::new().routes(routes!(routes::export::export))))
+        .merge(trusted(state))
+        .merge(operations)
+}
+
+fn look_ups() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::new()
         .routes(routes!(routes::suggest))
         .routes(routes!(routes::material))
         .routes(routes!(routes::record))
@@ -58,34 +89,51 @@ fn documented() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(routes::datasets))
         .routes(routes!(routes::dataset))
         .routes(routes!(routes::history))
-        .routes(routes!(routes::healthz))
-        .routes(routes!(routes::readyz))
+        // a record's id holds a slash, which clients may leave as it is
+        .route("/v1/records/{dataset}/{*rest}", get(record_by_parts))
+}
+
+/// What needs the ingest token.
+fn trusted(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
+    let new = || OpenApiRouter::new();
+    let (ingest, events, report) =
+        (routes::ingest::UNDERSTOOD, routes::jobs::EVENTS_UNDERSTOOD, routes::jobs::REPORT_UNDERSTOOD);
+    // an upload has a limit of its own
+    let upload = new().routes(routes!(routes::ingest::ingest)).layer(DefaultBodyLimit::disable());
+    let documents = new()
+        .routes(routes!(routes::jobs::list))
+        .routes(routes!(routes::jobs::job, routes::jobs::cancel))
+        .routes(routes!(routes::jobs::refused));
+    group(ingest, upload)
+        .merge(group(Understood::JSON, documents))
+        .merge(group(events, new().routes(routes!(routes::jobs::events))))
+        .merge(group(report, new().routes(routes!(routes::jobs::report))))
+        .merge(group(Understood::ANY, new().routes(routes!(routes::jobs::refused_file))))
+        .route_layer(from_fn_with_state(Arc::clone(state), auth::required))
 }
 
 /// The description of the API, OpenAPI 3.1.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().split_for_parts().1
+    documented(&AppState::loading(None)).split_for_parts().1
 }
 
 /// All routes.
 pub fn app(state: Arc<AppState>) -> Router {
-    let (router, api) = documented().split_for_parts();
+    let (router, api) = documented(&state).split_for_parts();
     router
-        // a record's id holds a slash, which clients may leave as it is
-        .route("/v1/records/{dataset}/{*rest}", get(record_by_parts))
         .merge(SwaggerUi::new("/docs").url("/openapi.json", api))
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(axum::middleware::from_fn(errors_in_one_form))
+        .layer(from_fn(errors_in_one_form))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| -> Response {
             Problem::internal(&"a request handler panicked").into_response()
         }))
         .layer(CompressionLayer::new())
-        .layer(axum::middleware::from_fn(only_what_is_understood))
-        // failures are logged where they are made
+        // failures are logged where they are made; headers are not logged
         .layer(TraceLayer::new_for_http().on_failure(()))
+        .layer(from_fn(auth::hide))
         .with_state(state)
 }
 
@@ -94,22 +142,6 @@ async fn record_by_parts(
     axum::extract::Path((dataset, rest)): axum::extract::Path<(String, String)>,
 ) -> Response {
     routes::record(state, axum::extract::Path(format!("{dataset}/{rest}"))).await.into_response()
-}
-
-/// Refuses what would be passed over in silence: query parameters, and forms of answer that are not JSON.
-async fn only_what_is_understood(request: Request, next: Next) -> Response {
-    let versioned = request.uri().path().starts_with("/v1/");
-    if let Some(query) = request.uri().query().filter(|query| versioned && !query.is_empty()) {
-        let detail = format!("`?{query}` is not understood: nothing here takes query parameters");
-        return Problem::new(StatusCode::BAD_REQUEST, "no-parameter", "No such parameter", detail).into_response();
-    }
-    let json = |accept: &str| ["*/*", "application/*", "application/json"].iter().any(|form| accept.contains(form));
-    let accept = request.headers().get(header::ACCEPT).map(|value| value.to_str().unwrap_or_default());
-    if versioned && accept.is_some_and(|accept| !accept.trim().is_empty() && !json(accept)) {
-        let detail = "answers are `application/json`";
-        return Problem::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable", detail).into_response();
-    }
-    next.run(request).await
 }
 
 /// Errors that the framework or the documentation page answers by themselves, in the form of ours.
@@ -146,7 +178,7 @@ async fn wrong_method(method: axum::http::Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "Method not allowed", detail)
 }
 
-/// Serves until `stop` resolves, then lets running requests end for some seconds.
+/// Serves until `stop` resolves, then lets running requests and the running job end for some seconds.
 ///
 /// # Errors
 /// The listener fails.
@@ -156,18 +188,28 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
-    let serving = axum::serve(listener, app(state)).with_graceful_shutdown(async move {
+    let serving = axum::serve(listener, app(Arc::clone(&state))).with_graceful_shutdown(async move {
         stop.await;
         let _ = stopping.send(true);
     });
-    tokio::select! {
-        done = serving => done,
-        // idle connections that a client keeps open must not keep the server
-        () = async {
-            let _ = stopped.wait_for(|stopping| *stopping).await;
-            tokio::time::sleep(GRACE).await;
-        } => Ok(()),
-    }
+    let mut told = stopped.clone();
+    let requests = async {
+        tokio::select! {
+            done = serving => done,
+            // idle connections that a client keeps open must not keep the server
+            () = async {
+                let _ = told.wait_for(|stopping| *stopping).await;
+                tokio::time::sleep(GRACE).await;
+            } => Ok(()),
+        }
+    };
+    let work = async {
+        let _ = stopped.wait_for(|stopping| *stopping).await;
+        if let Ok(jobs) = state.jobs() {
+            jobs.stop(GRACE).await;
+        }
+    };
+    tokio::join!(requests, work).0
 }
 
 /// Follows the tables: what any process commits is served soon after.

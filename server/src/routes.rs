@@ -22,6 +22,10 @@ use utoipa::ToSchema;
 use crate::problem::Problem;
 use crate::state::AppState;
 
+pub(crate) mod export;
+pub(crate) mod ingest;
+pub(crate) mod jobs;
+
 /// The properties that can be asked about.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Properties {

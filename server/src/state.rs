@@ -6,19 +6,24 @@ use axum::http::StatusCode;
 use index::hub::Hub;
 use tokio::sync::Semaphore;
 
+use crate::auth::Token;
+use crate::jobs::Jobs;
 use crate::problem::Problem;
 
-/// What all requests share: the hub, once it is open.
+/// What all requests share: the hub and the jobs, once they are open.
 pub struct AppState {
     hub: OnceLock<Arc<Hub>>,
+    jobs: OnceLock<Result<Arc<Jobs>, String>>,
+    token: Option<Token>,
     pub(crate) searches: Semaphore,
 }
 
 impl AppState {
-    /// A state without a hub: requests that need one are told to come again.
-    pub fn loading() -> Arc<AppState> {
+    /// A state without a hub: requests that need one are told to come again. Without a token nothing is taken in.
+    pub fn loading(token: Option<Token>) -> Arc<AppState> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Arc::new(AppState { hub: OnceLock::new(), searches: Semaphore::new(cores) })
+        let (hub, jobs) = (OnceLock::new(), OnceLock::new());
+        Arc::new(AppState { hub, jobs, token, searches: Semaphore::new(cores) })
     }
 
     /// From now on requests are answered by this hub.
@@ -27,10 +32,29 @@ impl AppState {
         let _ = self.hub.set(hub);
     }
 
-    pub(crate) fn hub(&self) -> Result<Arc<Hub>, Problem> {
-        self.hub.get().cloned().ok_or_else(|| {
-            let detail = "the data is being loaded; ask /readyz, or come again in a second";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", "Not ready yet", detail)
-        })
+    /// From now on these jobs take data in; or none do, for a reason that callers are told.
+    pub fn ready_to_ingest(&self, jobs: Result<Arc<Jobs>, String>) {
+        let _ = self.jobs.set(jobs);
     }
+
+    pub(crate) fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    pub(crate) fn hub(&self) -> Result<Arc<Hub>, Problem> {
+        self.hub.get().cloned().ok_or_else(loading)
+    }
+
+    pub(crate) fn jobs(&self) -> Result<Arc<Jobs>, Problem> {
+        self.jobs
+            .get()
+            .ok_or_else(loading)?
+            .clone()
+            .map_err(|why| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-ingest", "Nothing can be taken in", why))
+    }
+}
+
+fn loading() -> Problem {
+    let detail = "the data is being loaded; ask /readyz, or come again in a second";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "loading", "Not ready yet", detail)
 }

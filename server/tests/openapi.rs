@@ -36,6 +36,13 @@ fn every_route_states_its_answers_and_errors() {
         "/v1/datasets",
         "/v1/datasets/{name}",
         "/v1/history",
+        "/v1/ingest",
+        "/v1/jobs",
+        "/v1/jobs/{id}",
+        "/v1/jobs/{id}/events",
+        "/v1/jobs/{id}/report",
+        "/v1/jobs/{id}/refused",
+        "/v1/jobs/{id}/refused/{name}",
         "/healthz",
         "/readyz",
     ] {

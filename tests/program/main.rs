@@ -11,6 +11,7 @@ mod export;
 mod failures;
 mod http;
 mod ingest;
+mod ingest_http;
 mod program;
 mod served;
 mod server;

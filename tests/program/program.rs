@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The program, with nothing of the caller's environment that it would listen to, on the CPU.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_matgenome"));
-    for name in ["MATGENOME_DATA", "MATGENOME_DEVICE", "MATGENOME_LOG"] {
+    for name in ["MATGENOME_DATA", "MATGENOME_DEVICE", "MATGENOME_LOG", "MATGENOME_INGEST_TOKEN"] {
         command.env_remove(name);
     }
     command.env("MATGENOME_DEVICE", "cpu").args(arguments).stdin(Stdio::null());

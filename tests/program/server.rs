@@ -35,7 +35,12 @@ impl Server {
     /// Starts a server on a free port, and returns once it says where it listens.
     pub fn start(data: &Path, more: &[&str]) -> Server {
         let arguments = [&["serve", "--listen", "127.0.0.1:0", "--data", text(data)], more].concat();
-        let mut child = command(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Server::run(command(&arguments))
+    }
+
+    /// Starts a server by a command of the test's own.
+    pub fn run(mut command: Command) -> Server {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (err, kept) = (child.stderr.take().unwrap(), Arc::clone(&lines));
         std::thread::spawn(move || {
@@ -61,6 +66,10 @@ impl Server {
             (http::get(&server.address, "/readyz").status == 200).then_some(())
         });
         server
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn get(&self, path: &str) -> http::Answer {

@@ -1,0 +1,190 @@
+//! Runs the jobs of the server by `ingest`, into the tables of its hub.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datasets::table::{Table, TableError};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use index::hub::Hub;
+use ingest::job::{self, JobError, Phase, Request};
+use ingest::mapping::Mapping;
+use ingest::read::ReadOptions;
+use ingest::report::Report;
+
+use crate::jobs::runner::{Done, Failure, Findings, Progress, Records, Rows, Run, Runner, Watch, Work};
+
+/// Findings of each code that a job shows as examples.
+const EXAMPLES: usize = 3;
+
+/// Runs jobs into the tables of a hub.
+pub struct HubRunner {
+    data_dir: PathBuf,
+    hub: Arc<Hub>,
+}
+
+impl HubRunner {
+    /// A runner for the hub of a data directory.
+    pub fn new(data_dir: &Path, hub: Arc<Hub>) -> HubRunner {
+        HubRunner { data_dir: data_dir.to_owned(), hub }
+    }
+}
+
+impl Runner for HubRunner {
+    fn check(&self, mapping: Option<&str>, dataset: Option<&str>) -> Result<(), String> {
+        parse(mapping, dataset).map(drop)
+    }
+
+    fn prepare(&self, work: Work) -> Run {
+        let (data_dir, watch) = (self.data_dir.clone(), job::Watch::default());
+        let running = watch.clone();
+        Run { watch: Arc::new(JobWatch(watch)), work: Box::new(move || run(&data_dir, &work, &running)) }
+    }
+
+    fn publish(&self) -> BoxFuture<'_, Result<u64, String>> {
+        async {
+            self.hub.refresh().await.map_err(|why| why.to_string())?;
+            Ok(self.hub.snapshot().version)
+        }
+        .boxed()
+    }
+}
+
+struct JobWatch(job::Watch);
+
+impl Watch for JobWatch {
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    fn progress(&self) -> Progress {
+        let now = self.0.progress();
+        Progress {
+            phase: match now.phase {
+                Phase::Waiting | Phase::Reading => "reading",
+                Phase::Merging => "merging",
+                Phase::Committing => "committing",
+                Phase::Done => "done",
+            },
+            rows: now.rows,
+            bytes_read: now.bytes_read,
+            bytes_total: now.bytes_total,
+            refused: now.refused,
+            flagged: now.flagged,
+            elapsed: now.elapsed,
+        }
+    }
+}
+
+/// The mapping that came with the job, where one came.
+fn parse(mapping: Option<&str>, dataset: Option<&str>) -> Result<Option<Mapping>, String> {
+    mapping.map(|text| Mapping::parse(text, dataset, "mapping").map_err(|why| why.to_string())).transpose()
+}
+
+/// The mapping that came with the job, or else the one that headers and first rows propose.
+fn mapping(work: &Work, files: &[job::Input]) -> Result<Option<Mapping>, Failure> {
+    let dataset = work.dataset.as_deref();
+    if let Some(stated) = parse(work.mapping.as_deref(), dataset).map_err(Failure::Refused)? {
+        return Ok(Some(stated));
+    }
+    let Some(proposal) = job::propose(files, &ReadOptions::default(), work.evidence).map_err(job_failure)? else {
+        return Ok(None);
+    };
+    if let Some(missing) = proposal.to_state.first() {
+        return Err(Failure::Refused(missing.clone()));
+    }
+    let proposed = Mapping::from_file(proposal.file, dataset, "(proposed)");
+    proposed.map(Some).map_err(|why| Failure::Refused(why.to_string()))
+}
+
+fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure> {
+    let files: Vec<job::Input> =
+        work.files.iter().map(|f| job::Input { path: f.path.clone(), shown: f.shown.clone() }).collect();
+    let request = Request {
+        mapping: mapping(work, &files)?,
+        files,
+        dataset: work.dataset.clone(),
+        key: Some(work.key.clone()),
+        report: Some(work.report.clone()),
+        refused: Some(work.refused.clone()),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let mut table = runtime.block_on(Table::open_or_create(data_dir)).map_err(|why| job_failure(why.into()))?;
+    if work.dry_run {
+        let accepted = job::read(&request, &table.scratch(), watch).map_err(job_failure)?;
+        let names: Vec<&str> = accepted.sets.iter().map(|(info, _)| info.name.as_str()).collect();
+        return Ok(done(&names.join(", "), &accepted.report));
+    }
+    let ran = runtime.block_on(job::run(&mut table, &request, watch)).map_err(job_failure)?;
+    let mut done = done(&ran.datasets.join(", "), &ran.report);
+    if let Some(outcome) = ran.outcome {
+        let change = outcome.change;
+        done.records =
+            Some(Records { inserted: change.inserted, updated: change.updated, unchanged: change.unchanged });
+        (done.version, done.committed) = (Some(outcome.version), outcome.committed);
+    }
+    Ok(done)
+}
+
+fn done(dataset: &str, report: &Report) -> Done {
+    let findings = report.by_code().map(|(code, severity, count)| {
+        let same = report.findings.iter().filter(|f| (f.code, f.severity) == (code, severity));
+        Findings {
+            code: word(&code),
+            severity: word(&severity),
+            count,
+            examples: same.take(EXAMPLES).filter_map(|finding| serde_json::to_value(finding).ok()).collect(),
+        }
+    });
+    Done {
+        dataset: dataset.to_owned(),
+        rows: Rows {
+            read: report.rows_read,
+            accepted: report.rows_accepted,
+            refused: report.rows_refused,
+            unchanged: report.rows_unchanged,
+        },
+        findings: findings.collect(),
+        ..Done::default()
+    }
+}
+
+/// The word by which a code or a severity is written.
+fn word(what: &impl serde::Serialize) -> String {
+    serde_json::to_value(what).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn full(why: &dyn std::fmt::Display) -> String {
+    format!("the disk of the data directory takes no more ({why}); nothing was changed: free space, and send it again")
+}
+
+fn job_failure(why: JobError) -> Failure {
+    match why {
+        JobError::Cancelled => Failure::Cancelled,
+        JobError::Write { path, why } if matches!(why.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Failure::DiskFull(full(&format!("{}: {why}", path.display())))
+        }
+        why @ (JobError::Write { .. } | JobError::Sort(_) | JobError::Broken(_)) => Failure::Internal(why.to_string()),
+        JobError::Table(why @ (TableError::Dataset(_) | TableError::Contended(_))) => Failure::Refused(why.to_string()),
+        JobError::Table(why) if disk_is_full(&why) => Failure::DiskFull(full(&why)),
+        JobError::Table(why) => Failure::Internal(why.to_string()),
+        why => Failure::Refused(why.to_string()),
+    }
+}
+
+/// Whether an error, or what caused it, is a full disk.
+fn disk_is_full(why: &TableError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
+    // the depth of causes is small; the bound is for a circle
+    for _ in 0..32 {
+        let Some(error) = cause else { return false };
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
