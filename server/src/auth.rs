@@ -14,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use index::scope::Viewer;
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::Problem;
@@ -131,6 +132,14 @@ pub(crate) async fn required(State(state): State<Arc<AppState>>, request: Reques
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal,
     }
+}
+
+/// Whose eyes a request looks with: the owner's where it carries the token, anyone's where it carries none.
+pub(crate) fn viewer(state: &AppState, headers: &HeaderMap) -> Result<Viewer, Response> {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(Viewer::Public);
+    }
+    owner(state, headers).map(|()| Viewer::Owner)
 }
 
 fn owner(state: &AppState, headers: &HeaderMap) -> Result<(), Response> {
