@@ -195,6 +195,48 @@ pub struct Ingest {
     pub idempotency_key: Option<String>,
 }
 
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub struct Export {
+    /// Dataset to export
+    #[arg(group = "what")]
+    pub dataset: Option<String>,
+    /// Only records of materials that match, of all datasets or of the one named
+    #[arg(long, value_name = "FILTER", group = "what")]
+    pub filter: Option<String>,
+    /// Format of the file
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// File to write; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Format of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One row a record, with the terms of the datasets
+    Parquet,
+    /// One row a value, without the terms
+    Csv,
+    /// One record a line, with the terms of the datasets
+    Jsonl,
+    /// OPTIMADE entries, with the terms of the datasets
+    OptimadeJsonl,
+}
+
+impl From<ExportFormat> for datasets::export::Format {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::Parquet => Self::Parquet,
+            ExportFormat::Csv => Self::Csv,
+            ExportFormat::Jsonl => Self::JsonLines,
+            ExportFormat::OptimadeJsonl => Self::OptimadeJsonLines,
+        }
+    }
+}
+
 /// Form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
