@@ -8,6 +8,7 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod upgrade;
 mod write;
 
 use std::collections::BTreeMap;
@@ -111,7 +112,7 @@ pub struct Commit {
 /// What one commit did, as kept in its commit info.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitInfo {
-    /// `create`, `upsert`, `delete` or `load`.
+    /// `create`, `upsert`, `delete`, `load` or `upgrade`.
     pub operation: String,
     /// The datasets that it touched.
     #[serde(default)]
@@ -135,7 +136,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens the table in `data_dir`, and creates folder and table where they are missing.
+    /// Opens the table in `data_dir`, and creates folder and table where they are missing. A table of an older version
+    /// of the program gets the columns that it lacks, by one commit of the operation `upgrade`.
     ///
     /// # Errors
     /// The folder cannot be made or written ([`TableError::Folder`]), or the log is damaged.
@@ -143,7 +145,8 @@ impl Table {
         let folder = |why| TableError::Folder { path: data_dir.to_owned(), why };
         create_dir_durably(data_dir).map_err(folder)?;
         let data_dir = data_dir.canonicalize().map_err(folder)?;
-        if let Some(table) = Table::open(&data_dir).await? {
+        if let Some(mut table) = Table::open(&data_dir).await? {
+            table.upgrade().await?;
             return Ok(table);
         }
         let location = data_dir.join("records");

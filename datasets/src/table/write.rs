@@ -17,7 +17,7 @@ use crate::columns::{DATASET, RecordColumns};
 use crate::record::{Record, dataset_of};
 
 /// How often a commit that lost the race is planned again.
-const TRIES: usize = 50;
+pub(super) const TRIES: usize = 50;
 
 /// What a write did.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,7 +281,7 @@ impl Table {
     }
 
     /// Commits against exactly the version that `self` shows. `None`: another writer was first.
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         mut actions: Vec<Action>,
         removed: &[DataFile],
