@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{
-    ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, RecordBatch, StringArray,
-    UInt8Array, UInt16Array, UInt32Array,
+    ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, RecordBatch,
+    StringArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Float32Type, Float64Type, Int16Type, UInt8Type, UInt16Type, UInt32Type};
@@ -311,7 +311,14 @@ fn assemble(
         words: manifest.words.iter().map(|w| Arc::from(w.as_str())).collect(),
     };
     check(manifest, &materials, &records, &measurements)?;
-    Ok(Snapshot::new(manifest.version, materials, records, measurements, manifest.datasets.clone(), manifest.sources.clone()))
+    Ok(Snapshot::new(
+        manifest.version,
+        materials,
+        records,
+        measurements,
+        manifest.datasets.clone(),
+        manifest.sources.clone(),
+    ))
 }
 
 /// Every number that is used as a place lies where it must.

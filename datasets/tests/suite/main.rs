@@ -9,5 +9,6 @@ mod concurrent;
 mod damage;
 mod hub;
 mod terms;
+mod upgrade;
 mod upsert;
 mod versions;

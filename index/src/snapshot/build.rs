@@ -191,11 +191,7 @@ impl Rows {
         for (record, &place) in order.iter().enumerate() {
             let row = &mut read[place as usize];
             if row.name.is_some() || row.class.is_some() {
-                records.named.push(Named {
-                    record: record as u32,
-                    name: row.name.take(),
-                    class: row.class.take(),
-                });
+                records.named.push(Named { record: record as u32, name: row.name.take(), class: row.class.take() });
             }
         }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, MutableArrayData, StringArray, make_array};
+use arrow::array::{Array as _, MutableArrayData, StringArray};
 use datasets::catalogue::DatasetInfo;
 use datasets::formula::Formula;
 use datasets::table::DataFile;
@@ -86,13 +86,14 @@ impl Runs {
         out
     }
 
-    fn take_text(&self, old: &StringArray, new: &StringArray) -> StringArray {
+    fn take_text(&self, old: &StringArray, new: &StringArray) -> Result<StringArray, &'static str> {
         let (old, new) = (old.to_data(), new.to_data());
         let mut out = MutableArrayData::new(vec![&old, &new], false, self.len());
         for (side, run) in &self.0 {
-            out.extend(usize::from(*side == Side::New), run.start, run.end);
+            out.try_extend(usize::from(*side == Side::New), run.start, run.end)
+                .map_err(|_| "its ids are more text than one column holds, 2 GiB")?;
         }
-        StringArray::from(make_array(out.freeze()).to_data())
+        Ok(StringArray::from(out.freeze()))
     }
 }
 
@@ -189,7 +190,9 @@ pub(super) fn merge(
     let mut counts = vec![0usize; old.datasets.len()];
     or.dataset.iter().zip(&gone).filter(|(_, gone)| !**gone).for_each(|(&d, _)| counts[usize::from(d)] += 1);
     used.extend(old.datasets.iter().zip(counts).filter(|(_, n)| *n > 0).map(|(d, _)| d.info.name.as_str()));
-    used.extend(pr.dataset.iter().zip(&same).filter(|(_, s)| !**s).map(|(&d, _)| part.datasets[usize::from(d)].as_str()));
+    used.extend(
+        pr.dataset.iter().zip(&same).filter(|(_, s)| !**s).map(|(&d, _)| part.datasets[usize::from(d)].as_str()),
+    );
     for name in used {
         infos.entry(name.to_owned()).or_insert_with(|| DatasetInfo::unnamed_terms(name));
     }
@@ -207,7 +210,7 @@ pub(super) fn merge(
     named.extend(stay(&pr.named, &record_of_new));
     named.sort_by_key(|n| n.record);
     let records = Records {
-        id: record_runs.take_text(&or.id, &pr.id),
+        id: record_runs.take_text(&or.id, &pr.id)?,
         material: record_runs.take_rows((&or.material, &row_of_old), (&pr.material, &row_of_new)),
         dataset: dataset.into_iter().map(|d| d as u16).collect(),
         space_group: record_runs.take(&or.space_group, &pr.space_group),
@@ -281,11 +284,8 @@ fn unchanged(old: &Snapshot, gone: &mut [bool], part: &Part, at: &[Result<u32, u
         counts
     };
     let (old_counts, new_counts) = rayon::join(|| count(&ov.record, or.len()), || count(&pv.record, pr.len()));
-    let mut same: Vec<bool> = twins
-        .iter()
-        .zip(&new_counts)
-        .map(|(&twin, &n)| twin != NONE && old_counts[twin as usize] == n)
-        .collect();
+    let mut same: Vec<bool> =
+        twins.iter().zip(&new_counts).map(|(&twin, &n)| twin != NONE && old_counts[twin as usize] == n).collect();
     let words: Vec<u32> =
         pv.words.iter().map(|w| ov.words.binary_search(w).map_or(NONE - 1, |place| place as u32)).collect();
     let word = |word: u32| words.get(word as usize).copied().unwrap_or(NONE);
@@ -359,8 +359,8 @@ fn materials(
     let parsed: Vec<u128> = is_new.par_iter().map(|&j| bits(j)).collect();
     is_new.iter().zip(parsed).for_each(|(&j, bits)| new_elements[j] = bits);
 
-    let id = runs.take_text(&om.id, &part.ids);
-    let formula = runs.take_text(&om.formula, &new_formula);
+    let id = runs.take_text(&om.id, &part.ids)?;
+    let formula = runs.take_text(&om.formula, &new_formula)?;
     let mut space_group = runs.take(&om.space_group, &vec![0i16; part.ids.len()]);
     let elements = runs.take(&om.elements, &new_elements);
     let no_parent = vec![NONE; part.ids.len()];
@@ -483,7 +483,13 @@ fn words(old: &Measurements, new: &Measurements, runs: &Runs) -> Words {
 /// Beliefs that nothing has changed are kept: those about a property whose values are as they were, where no phase
 /// that inherits one came or went. The scopes are the same datasets by name, and for those that saw all (or all that is
 /// public) also the datasets that are new.
-fn carry_beliefs(old: &Snapshot, next: &Snapshot, rows: &[u32], touched: &[bool], untouched: &HashMap<String, (usize, usize)>) {
+fn carry_beliefs(
+    old: &Snapshot,
+    next: &Snapshot,
+    rows: &[u32],
+    touched: &[bool],
+    untouched: &HashMap<String, (usize, usize)>,
+) {
     let parent = &next.materials.parent;
     let phases: Vec<usize> = (0..touched.len()).filter(|&row| touched[row] && parent[row] != NONE).collect();
     let m = &next.measurements;

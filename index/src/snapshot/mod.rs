@@ -202,6 +202,11 @@ impl Snapshot {
         }
     }
 
+    /// Whether the beliefs about a property under a scope are made already.
+    pub fn keeps_beliefs(&self, scope: &Scope, property: &Property) -> bool {
+        self.beliefs.lock().contains_key(&(scope.clone(), property.key.clone(), None))
+    }
+
     /// Whether a record's dataset is in the scope.
     pub fn sees(&self, scope: &Scope, record: usize) -> bool {
         scope.0[usize::from(self.records.dataset[record])]
