@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use datasets::bundled;
+use datasets::catalogue::DatasetInfo;
 use datasets::columns::{table_schema, to_batch};
 use datasets::record::Record;
 use datasets::table::Table;
@@ -104,8 +105,7 @@ async fn a_table_of_the_first_version_gets_its_columns_and_keeps_its_records() {
 
     // into old files, with the new columns
     let molecule = Record { smiles: Some("CCO".into()), ..record("lab/003", 9.0) };
-    let done = table.upsert(&datasets::catalogue::DatasetInfo::unnamed_terms("lab"), vec![molecule.clone()], None);
-    let done = done.await.unwrap();
+    let done = table.upsert(&DatasetInfo::unnamed_terms("lab"), vec![molecule.clone()], None).await.unwrap();
     assert_eq!((done.version, done.change.updated, done.change.inserted), (3, 1, 0));
     let mut expected = by_id(old.clone());
     expected.insert(molecule.id.clone(), molecule);
