@@ -56,7 +56,13 @@ pub async fn is_wanted(table: &Table) -> Result<bool, TableError> {
     if names.is_empty() || table.is_loaded(&names, catalogue.revision).await? {
         return Ok(false);
     }
-    if table.version() == 0 {
+    // nobody has written to it: it was created, and perhaps brought up to date
+    let is_new = match table.version() {
+        0 => true,
+        1 => table.history().await?.first().is_some_and(|commit| commit.what.operation == "upgrade"),
+        _ => false,
+    };
+    if is_new {
         return Ok(true);
     }
     for name in names {

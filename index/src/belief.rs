@@ -166,6 +166,27 @@ impl Beliefs {
         })
     }
 
+    /// The same beliefs where materials have other rows (`u32::MAX`: gone) and the property's measurements, none of
+    /// them changed, begin at another place. `None` where a material with a belief is gone.
+    pub(crate) fn moved(&self, rows: &[u32], from: usize, to: usize) -> Option<Beliefs> {
+        let row: Vec<u32> = self.row.iter().map(|&row| rows[row as usize]).collect();
+        if row.contains(&u32::MAX) {
+            return None;
+        }
+        Some(Beliefs {
+            row,
+            mean: self.mean.clone(),
+            sd: self.sd.clone(),
+            value: self.value.clone(),
+            evidence: self.evidence.clone(),
+            pick: self.pick.iter().map(|&pick| (pick as usize - from + to) as u32).collect(),
+            count: self.count.clone(),
+            inherited: self.inherited.clone(),
+            population: self.population.clone(),
+            ..Beliefs::default()
+        })
+    }
+
     /// Adds a belief; rows must come in ascending order.
     pub(crate) fn push(&mut self, row: u32, belief: Belief) {
         self.row.push(row);

@@ -75,10 +75,12 @@ fn hint(closest: &[String]) -> String {
 pub struct Hub {
     data_dir: PathBuf,
     table: Mutex<Table>,
-    /// Held while the hub moves on, so that it never goes back.
-    moving: Mutex<()>,
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshot: Arc<RwLock<Arc<Snapshot>>>,
     device: Device,
+    /// Held while the hub moves on, so that no older snapshot comes after a newer one.
+    moving: Mutex<()>,
+    /// Told of every new snapshot; who waits there warms and keeps the newest, one at a time.
+    moved: tokio::sync::watch::Sender<u64>,
 }
 
 impl Hub {
@@ -103,9 +105,10 @@ impl Hub {
         Ok(Hub {
             data_dir: data_dir.to_owned(),
             table: Mutex::new(table),
-            moving: Mutex::new(()),
-            snapshot: RwLock::new(Arc::new(snapshot)),
+            snapshot: Arc::new(RwLock::new(Arc::new(snapshot))),
             device,
+            moving: Mutex::new(()),
+            moved: tokio::sync::watch::Sender::new(0),
         })
     }
 
@@ -119,33 +122,64 @@ impl Hub {
         &self.device
     }
 
-    /// Moves on to the newest version of the tables; says whether there was one.
+    /// Whether the log has the version after the one that is shown. One look at the disk; who follows the tables asks
+    /// this often, and [`Hub::refresh`] where it is so.
+    pub fn is_behind(&self) -> bool {
+        let entry = format!("records/_delta_log/{:020}.json", self.snapshot().version + 1);
+        self.data_dir.join(entry).exists()
+    }
+
+    /// Moves on to the newest version of the tables; says whether there was one. Reads what the commits have changed,
+    /// and all records only where that cannot be told. The snapshot is warmed and kept on disk afterwards, in the
+    /// background.
     ///
     /// # Errors
     /// The tables cannot be read; the hub goes on with the snapshot that it has.
     pub async fn refresh(&self) -> Result<bool, HubError> {
-        let _one = self.moving.lock().await;
+        let _moving = self.moving.lock().await;
         let table = {
             let mut table = self.table.lock().await;
             table.refresh().await?;
             table.clone()
         };
-        if table.version() == self.snapshot().version {
+        let old = self.snapshot();
+        if table.version() <= old.version {
             return Ok(false);
         }
-        // building is long work for the processor: not on a thread that answers requests
-        let (data_dir, runtime) = (self.data_dir.clone(), tokio::runtime::Handle::current());
-        let building = move || {
-            let next = runtime.block_on(open_snapshot(&data_dir, &table, &mut |_| {}))?;
-            warm_up(&next);
-            Ok::<_, TableError>(next)
-        };
-        let next = tokio::task::spawn_blocking(building)
+        // long work for the processor: not on a thread that answers requests
+        let runtime = tokio::runtime::Handle::current();
+        let making = move || runtime.block_on(next_snapshot(&old, &table, &mut |_| {}));
+        let next = tokio::task::spawn_blocking(making)
             .await
             .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
-        let next = Arc::new(next);
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = next;
+        let version = next.version;
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.warm_and_keep(version);
         Ok(true)
+    }
+
+    /// Has the newest snapshot warmed and written to disk by one task in the background: versions that it did not come
+    /// to while it was busy are passed over.
+    fn warm_and_keep(&self, version: u64) {
+        if self.moved.receiver_count() == 0 {
+            let mut moved = self.moved.subscribe();
+            let (data_dir, shown) = (self.data_dir.clone(), Arc::clone(&self.snapshot));
+            tokio::spawn(async move {
+                // ends with the hub
+                while moved.changed().await.is_ok() {
+                    let snapshot = Arc::clone(&shown.read().unwrap_or_else(PoisonError::into_inner));
+                    let data_dir = data_dir.clone();
+                    let keeping = move || {
+                        warm_up(&snapshot);
+                        keep(&data_dir, &snapshot);
+                    };
+                    if let Err(why) = tokio::task::spawn_blocking(keeping).await {
+                        tracing::warn!("the snapshot is not kept: {why}");
+                    }
+                }
+            });
+        }
+        self.moved.send_replace(version);
     }
 
     /// Makes the public beliefs ahead of the first question about them.
@@ -231,20 +265,51 @@ fn warm_up(snapshot: &Snapshot) {
     });
 }
 
+/// The kept snapshot of the table's version, or one made from an older one that is kept, or a new one.
 async fn open_snapshot(
     data_dir: &Path,
     table: &Table,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Snapshot, TableError> {
+    let warn = |why| tracing::warn!("the kept snapshot is built anew: {why}");
+    let files = table.files()?;
     match store::load(data_dir, table.version()) {
-        Ok(Some(snapshot)) => return Ok(snapshot),
+        Ok(Some(snapshot)) if snapshot.files == files => return Ok(snapshot),
+        // the data directory was emptied and filled again
+        Ok(Some(_)) => tracing::warn!("the kept snapshot is of other data files: it is built anew"),
         Ok(None) => {}
-        Err(why) => tracing::warn!("the kept snapshot is built anew: {why}"),
+        Err(why) => warn(why),
     }
-    let snapshot = snapshot::build(table, |done, total| progress(Progress::Building(done, total))).await?;
+    let older = store::load_older(data_dir, table.version()).unwrap_or_else(|why| {
+        warn(why);
+        None
+    });
+    let snapshot = match older {
+        Some(older) => next_snapshot(&older, table, progress).await?,
+        None => snapshot::build(table, |done, total| progress(Progress::Building(done, total))).await?,
+    };
     progress(Progress::Saving);
-    if let Err(why) = store::save(data_dir, &snapshot) {
+    keep(data_dir, &snapshot);
+    Ok(snapshot)
+}
+
+/// The snapshot of the table's version: extended from another one, or built where that cannot be done.
+async fn next_snapshot(
+    old: &Snapshot,
+    table: &Table,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Snapshot, TableError> {
+    match snapshot::extend(old, table).await {
+        Ok(next) => Ok(next),
+        Err(why) => {
+            tracing::warn!("all records are read again for version {}: {why}", table.version());
+            snapshot::build(table, |done, total| progress(Progress::Building(done, total))).await
+        }
+    }
+}
+
+fn keep(data_dir: &Path, snapshot: &Snapshot) {
+    if let Err(why) = store::save(data_dir, snapshot) {
         tracing::warn!("the snapshot is not kept, so the next start will build it again: {why}");
     }
-    Ok(snapshot)
 }

@@ -92,16 +92,21 @@ impl Materials {
 
     /// The row of an exact id.
     pub fn row(&self, id: &str) -> Option<u32> {
+        self.place(id).ok()
+    }
+
+    /// The row of an exact id, or else the row before which it would be.
+    pub(crate) fn place(&self, id: &str) -> Result<u32, u32> {
         let (mut low, mut high) = (0, self.id.len());
         while low < high {
             let middle = low + (high - low) / 2;
             match self.id.value(middle).cmp(id) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return u32::try_from(middle).ok(),
+                std::cmp::Ordering::Equal => return Ok(middle as u32),
             }
         }
-        None
+        Err(low as u32)
     }
 
     /// Number of elements of a material; `None` where there is no formula.

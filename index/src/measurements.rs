@@ -3,6 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::array::StringArray;
+use serde::{Deserialize, Serialize};
+
+use crate::materials::Label;
+
 /// The measurements of a snapshot. Entry `i` of every column speaks of one value.
 #[derive(Debug, Default)]
 pub struct Measurements {
@@ -64,18 +69,61 @@ impl Measurements {
     }
 }
 
+/// What a record calls its material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Row of the record.
+    pub record: u32,
+    /// A name or grade.
+    pub name: Option<String>,
+    /// A class.
+    pub class: Option<String>,
+}
+
 /// The records of a snapshot, sorted by (material, id).
 #[derive(Debug)]
 pub struct Records {
     /// Record ids.
-    pub id: arrow::array::StringArray,
+    pub id: StringArray,
     /// Row of the material that each speaks about, ascending.
     pub material: Vec<u32>,
     /// Index into the snapshot's datasets.
     pub dataset: Vec<u16>,
+    /// Space group number as stated, 0 where none is.
+    pub space_group: Vec<i16>,
+    /// Whether the record states a formula.
+    pub by_formula: Vec<bool>,
+    /// The records that state a name or a class, ascending.
+    pub named: Vec<Named>,
 }
 
 impl Records {
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.material.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.material.is_empty()
+    }
+
+    /// What a record calls its material.
+    pub fn named(&self, record: u32) -> Option<&Named> {
+        self.named.binary_search_by_key(&record, |named| named.record).ok().and_then(|at| self.named.get(at))
+    }
+
+    /// What the datasets call the materials, for [`Materials::new`](crate::materials::Materials::new).
+    pub fn labels(&self) -> Vec<Label> {
+        let label = |named: &Named| Label {
+            row: self.material[named.record as usize],
+            dataset: self.dataset[named.record as usize],
+            name: named.name.clone(),
+            class: named.class.clone(),
+        };
+        self.named.iter().map(label).collect()
+    }
+
     /// The records of a material.
     pub fn of_material(&self, material: u32) -> Range<usize> {
         let low = self.material.partition_point(|&m| m < material);

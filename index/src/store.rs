@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{
-    ArrayRef, AsArray as _, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, RecordBatch, StringArray,
-    UInt8Array, UInt16Array, UInt32Array,
+    ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, RecordBatch,
+    StringArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Float32Type, Float64Type, Int16Type, UInt8Type, UInt16Type, UInt32Type};
@@ -17,15 +18,16 @@ use arrow::ipc::writer::FileWriter;
 use arrow::ipc::{Block, convert::fb_to_schema, root_as_footer};
 use datasets::catalogue::DatasetInfo;
 use datasets::durable::sync_parent;
+use datasets::table::DataFile;
 use serde::{Deserialize, Serialize};
 
-use crate::materials::{Label, Materials};
-use crate::measurements::{Measurements, Records};
+use crate::materials::Materials;
+use crate::measurements::{Measurements, Named, Records};
 use crate::properties::{Own, fingerprint};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what the files mean.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Why a kept snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,10 @@ struct Manifest {
     properties: Vec<String>,
     starts: Vec<usize>,
     words: Vec<String>,
-    labels: Vec<Label>,
+    /// What records call their materials.
+    named: Vec<Named>,
+    /// The data files of the table that it was made from.
+    sources: Vec<DataFile>,
     /// File name, length and CRC-32 of its bytes.
     files: Vec<(String, u64, u32)>,
 }
@@ -79,7 +84,10 @@ pub fn save(data_dir: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     let folder = folder(data_dir);
     fs::create_dir_all(&folder)?;
     let place = folder.join(name(snapshot.version));
-    let staging = folder.join(format!(".{}-{}", name(snapshot.version), std::process::id()));
+    // two hubs of one process may save the same version
+    static SAVES: AtomicU64 = AtomicU64::new(0);
+    let save = SAVES.fetch_add(1, Ordering::Relaxed);
+    let staging = folder.join(format!(".{}-{}-{save}", name(snapshot.version), std::process::id()));
     if staging.exists() {
         fs::remove_dir_all(&staging)?;
     }
@@ -114,6 +122,8 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         ("id", Arc::new(r.id.clone())),
         ("material", Arc::new(UInt32Array::from(r.material.clone()))),
         ("dataset", Arc::new(UInt16Array::from(r.dataset.clone()))),
+        ("space_group", Arc::new(Int16Array::from(r.space_group.clone()))),
+        ("by_formula", Arc::new(BooleanArray::from(r.by_formula.clone()))),
     ];
     let v = &snapshot.measurements;
     let measurements: Vec<(&str, ArrayRef)> = vec![
@@ -148,7 +158,8 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         properties: v.properties.clone(),
         starts: v.starts.clone(),
         words: v.words.iter().map(ToString::to_string).collect(),
-        labels: m.labels.clone(),
+        named: r.named.clone(),
+        sources: snapshot.files.clone(),
         files,
     };
     let text = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
@@ -206,6 +217,19 @@ pub fn load(data_dir: &Path, version: u64) -> Result<Option<Snapshot>, StoreErro
     Ok(Some(snapshot))
 }
 
+/// Reads the newest snapshot kept of a version before this one, if there is any.
+///
+/// # Errors
+/// It is damaged or outdated: build it anew.
+pub fn load_older(data_dir: &Path, version: u64) -> Result<Option<Snapshot>, StoreError> {
+    let Ok(entries) = fs::read_dir(folder(data_dir)) else { return Ok(None) };
+    let kept = entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_prefix('v')?.parse::<u64>().ok());
+    match kept.filter(|kept| *kept < version).max() {
+        Some(kept) => load(data_dir, kept),
+        None => Ok(None),
+    }
+}
+
 fn read_manifest(place: &Path) -> Result<Manifest, StoreError> {
     let sealed = fs::read(place.join("manifest.json"))?;
     let corrupt = || StoreError::Corrupt("manifest.json does not have the checksum it was written with".into());
@@ -254,19 +278,27 @@ fn assemble(
     let elements = column(materials, "elements")?;
     let elements = elements.as_fixed_size_binary_opt().ok_or_else(|| wrong("elements"))?;
     let bits = |bytes: Option<&[u8]>| bytes.and_then(|b| b.try_into().ok()).map_or(0, u128::from_le_bytes);
+    let by_formula = column(records, "by_formula")?.as_boolean_opt().ok_or_else(|| wrong("by_formula"))?;
+    let records = Records {
+        id: text(records, "id")?,
+        material: numbers::<UInt32Type>(records, "material")?,
+        dataset: numbers::<UInt16Type>(records, "dataset")?,
+        space_group: numbers::<Int16Type>(records, "space_group")?,
+        by_formula: by_formula.values().iter().collect(),
+        named: manifest.named.clone(),
+    };
+    let length = records.len() as u32;
+    if records.named.iter().any(|n| n.record >= length) || !records.named.is_sorted_by_key(|n| n.record) {
+        return Err(StoreError::Corrupt("it names records that it does not have".into()));
+    }
     let materials = Materials::new(
         text(materials, "id")?,
         text(materials, "formula")?,
         numbers::<Int16Type>(materials, "space_group")?,
         elements.iter().map(bits).collect(),
         numbers::<UInt32Type>(materials, "parent")?,
-        manifest.labels.clone(),
+        records.labels(),
     );
-    let records = Records {
-        id: text(records, "id")?,
-        material: numbers::<UInt32Type>(records, "material")?,
-        dataset: numbers::<UInt16Type>(records, "dataset")?,
-    };
     let measurements = Measurements {
         properties: manifest.properties.clone(),
         starts: manifest.starts.clone(),
@@ -281,7 +313,14 @@ fn assemble(
         words: manifest.words.iter().map(|w| Arc::from(w.as_str())).collect(),
     };
     check(manifest, &materials, &records, &measurements)?;
-    Ok(Snapshot::new(manifest.version, materials, records, measurements, manifest.datasets.clone()))
+    Ok(Snapshot::new(
+        manifest.version,
+        materials,
+        records,
+        measurements,
+        manifest.datasets.clone(),
+        manifest.sources.clone(),
+    ))
 }
 
 /// Every number that is used as a place lies where it must.

@@ -37,8 +37,11 @@ use understood::Understood;
 /// The largest body of a request that is no upload, bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// How often the server looks for a newer version of the tables.
-const FOLLOW: Duration = Duration::from_millis(500);
+/// How often the server looks whether the log has a next version.
+const FOLLOW: Duration = Duration::from_millis(100);
+
+/// After how many such looks the log is read in any case: entries of long ago may have been cleaned away.
+const READ_AFTER: u32 = 100;
 
 /// How long running requests may go on after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -214,8 +217,14 @@ pub async fn serve(
 
 /// Follows the tables: what any process commits is served soon after.
 pub async fn follow(hub: Arc<Hub>) {
+    let mut looks = 0;
     loop {
         tokio::time::sleep(FOLLOW).await;
+        looks += 1;
+        if looks < READ_AFTER && !hub.is_behind() {
+            continue;
+        }
+        looks = 0;
         match hub.refresh().await {
             Ok(true) => tracing::info!("serving version {}", hub.snapshot().version),
             Ok(false) => {}

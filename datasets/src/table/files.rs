@@ -16,6 +16,7 @@ use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path as StorePath;
+use serde::{Deserialize, Serialize};
 
 use super::{Table, TableError};
 use crate::columns::{DATASET, file_schema, to_batch};
@@ -28,7 +29,7 @@ pub const ROWS_PER_FILE: usize = 65_536;
 const ROWS_PER_BATCH: usize = 16_384;
 
 /// One live data file of the table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataFile {
     /// Path under the table's folder.
     pub path: String,
@@ -79,6 +80,14 @@ impl Table {
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
+    }
+
+    /// The record ids of a data file, also of one that a later commit has taken out, while it is on disk.
+    ///
+    /// # Errors
+    /// The file is gone or damaged.
+    pub async fn ids(&self, file: &DataFile) -> Result<Vec<String>, TableError> {
+        read_ids(self.fetch(file).await?).map_err(|e| file.damaged(e))
     }
 
     /// The bytes of a data file.

@@ -11,6 +11,7 @@ mod files;
 mod log;
 mod ordered;
 mod sorted;
+mod upgrade;
 mod upkeep;
 mod verify;
 mod write;
@@ -151,7 +152,7 @@ pub struct Commit {
 /// What one commit did, as kept in its commit info.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CommitInfo {
-    /// `create`, `upsert`, `delete`, `load` or `compact`.
+    /// `create`, `upsert`, `delete`, `load`, `compact` or `upgrade`.
     pub operation: String,
     /// The datasets that it touched.
     #[serde(default)]
@@ -176,7 +177,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens the table in `data_dir`, and creates folder and table where they are missing.
+    /// Opens the table in `data_dir`, and creates folder and table where they are missing. A table of an older version
+    /// of the program gets the columns that it lacks, by one commit of the operation `upgrade`.
     ///
     /// # Errors
     /// The folder cannot be made or written ([`TableError::Folder`]), or the log is damaged.
@@ -194,7 +196,8 @@ impl Table {
         let folder = |why| TableError::Folder { path: data_dir.to_owned(), why };
         create_dir_durably(data_dir).map_err(folder)?;
         let data_dir = data_dir.canonicalize().map_err(folder)?;
-        if let Some(table) = Table::open_with(&data_dir, Arc::clone(&disk)).await? {
+        if let Some(mut table) = Table::open_with(&data_dir, Arc::clone(&disk)).await? {
+            table.upgrade().await?;
             return Ok(table);
         }
         let location = data_dir.join("records");

@@ -12,5 +12,6 @@ mod faults;
 mod hub;
 mod stress;
 mod terms;
+mod upgrade;
 mod upsert;
 mod versions;

@@ -140,9 +140,7 @@ fn a_sealed_manifest_that_lies_is_refused() {
         ("a property more", |m| m["properties"].as_array_mut().unwrap().push(json!("x"))),
         ("starts beyond the end", |m| *m["starts"].as_array_mut().unwrap().last_mut().unwrap() = json!(1_000_000)),
         ("starts that go back", |m| m["starts"][1] = json!(1_000_000)),
-        ("a name of no material", |m| {
-            m["labels"] = json!([{"row": 4_000_000, "dataset": 0, "name": "ghost", "class": null}])
-        }),
+        ("a name of no record", |m| m["named"] = json!([{"record": 4_000_000, "name": "ghost", "class": null}])),
         ("two files", |m| drop(m["files"].as_array_mut().unwrap().pop())),
         ("files in another order", |m| m["files"].as_array_mut().unwrap().reverse()),
         ("a field is missing", |m| drop(m.as_object_mut().unwrap().remove("words"))),
