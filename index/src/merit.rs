@@ -389,18 +389,12 @@ impl Parser<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use arrow::array::StringArray;
 
     use super::*;
-    use crate::materials::Materials;
-    use crate::measurements::{Measurements, Records};
 
     /// Over the dictionary alone.
     fn parse(text: &str) -> Result<Merit, MeritError> {
-        let none = || StringArray::from_iter_values([""; 0]);
-        let materials = Materials::new(none(), none(), vec![], vec![], vec![], vec![]);
-        let records = Records { id: none(), material: vec![], dataset: vec![] };
-        let snapshot = Snapshot::new(0, materials, records, Measurements::default(), vec![]);
+        let snapshot = Snapshot::empty();
         Merit::parse(text, &snapshot, &Scope(vec![]))
     }
 

@@ -110,7 +110,7 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
 
 impl Snapshot {
     /// One without a record, from which others are merged.
-    fn empty() -> Snapshot {
+    pub(crate) fn empty() -> Snapshot {
         let none = || StringArray::new_null(0);
         let materials = Materials::new(none(), none(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let records = Records {
