@@ -28,6 +28,8 @@ const MAX_DEPTH: usize = 16;
 /// A column of a row group, or a message, that states more bytes is refused.
 const MAX_PART: i64 = 2 << 30;
 
+/// The schema, the batches, and how many rows there must be, where the file says so.
+type Opened = (SchemaRef, Batches, Option<u64>);
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>;
 
 /// Opens Parquet or Arrow IPC.
@@ -39,7 +41,8 @@ pub(super) fn open(input: &Input, format: Format) -> Result<Table, ReadError> {
         (_, Seekable::File(file)) => arrow_ipc(BufReader::new(file)),
         (_, Seekable::Memory(bytes)) => arrow_ipc(Cursor::new(bytes)),
     }));
-    let (schema, batches) = opened.map_err(|_| input.bad("the file is damaged"))?.map_err(|why| input.bad(why))?;
+    let (schema, batches, rows) =
+        opened.map_err(|_| input.bad("the file is damaged"))?.map_err(|why| input.bad(why))?;
     let mut headers = Vec::new();
     for field in schema.fields() {
         names(field.name(), field.data_type(), 0, &mut headers);
@@ -47,11 +50,11 @@ pub(super) fn open(input: &Input, format: Format) -> Result<Table, ReadError> {
             return Err(input.bad(format!("it has more than {MAX_COLUMNS} columns")));
         }
     }
-    let source = BatchRows { batches: Some(batches), line: 1 };
+    let source = BatchRows { batches: Some(batches), line: 1, rows };
     Table::new(input.shown.clone(), input.name.clone(), format, headers, Box::new(source))
 }
 
-fn parquet<R: parquet::file::reader::ChunkReader + 'static>(file: R) -> Result<(SchemaRef, Batches), String> {
+fn parquet<R: parquet::file::reader::ChunkReader + 'static>(file: R) -> Result<Opened, String> {
     let length = file.len();
     let damaged = |e: &dyn std::fmt::Display| format!("it is no Parquet file, or damaged: {e}");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
@@ -71,6 +74,9 @@ fn parquet<R: parquet::file::reader::ChunkReader + 'static>(file: R) -> Result<(
                     &"the footer states sizes that do not fit into the file, or a column of more than 2 GiB in one row group",
                 ));
             }
+            if column.column_descr().max_rep_level() == 0 && column.num_values() != group.num_rows() {
+                return Err(damaged(&"the footer contradicts itself about the number of rows"));
+            }
             // no encoding makes so many values of so few bytes, nulls and repeats aside
             if unpacked > 0 && column.num_values() / 100_000 > unpacked {
                 return Err(damaged(&"the footer states more values than the pages can hold"));
@@ -82,10 +88,10 @@ fn parquet<R: parquet::file::reader::ChunkReader + 'static>(file: R) -> Result<(
     }
     let schema = builder.schema().clone();
     let reader = builder.with_batch_size(BATCH).build().map_err(|e| damaged(&e))?;
-    Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string())))))
+    Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string()))), Some(rows as u64)))
 }
 
-fn arrow_ipc<R: Read + Seek + Send + 'static>(mut file: R) -> Result<(SchemaRef, Batches), String> {
+fn arrow_ipc<R: Read + Seek + Send + 'static>(mut file: R) -> Result<Opened, String> {
     let damaged = |e: &dyn std::fmt::Display| format!("it is no Arrow file, or damaged: {e}");
     let length = file.seek(SeekFrom::End(0)).map_err(|e| damaged(&e))?;
     file.rewind().map_err(|e| damaged(&e))?;
@@ -96,14 +102,14 @@ fn arrow_ipc<R: Read + Seek + Send + 'static>(mut file: R) -> Result<(SchemaRef,
         file.rewind().map_err(|e| damaged(&e))?;
         let reader = FileReader::try_new(file, None).map_err(|e| damaged(&e))?;
         let schema = reader.schema();
-        return Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string())))));
+        return Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string()))), None));
     }
     file.rewind().map_err(|e| damaged(&e))?;
     check_stream(&mut file, length).map_err(|e| damaged(&e))?;
     file.rewind().map_err(|e| damaged(&e))?;
     let reader = StreamReader::try_new(file, None).map_err(|e| damaged(&e))?;
     let schema = reader.schema();
-    Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string())))))
+    Ok((schema, Box::new(reader.map(|batch| batch.map_err(|e| e.to_string()))), None))
 }
 
 /// The blocks that the footer of an Arrow file names must lie in the file.
@@ -220,6 +226,8 @@ fn names(name: &str, kind: &DataType, depth: usize, out: &mut Vec<String>) {
 struct BatchRows {
     batches: Option<Batches>,
     line: u64,
+    /// How many rows there must be.
+    rows: Option<u64>,
 }
 
 impl Source for BatchRows {
@@ -228,7 +236,10 @@ impl Source for BatchRows {
         let why = match catch_unwind(AssertUnwindSafe(|| batches.next())) {
             Ok(None) => {
                 self.batches = None;
-                return None;
+                let found = self.line - 1;
+                let said = self.rows.filter(|rows| *rows != found)?;
+                let why = format!("the footer says {said} rows, and there are {found}; the file is damaged");
+                return Some(Box::new(RowsInMemory::new(vec![Err(BadRow { line: self.line, why, raw: None })])));
             }
             Ok(Some(Ok(batch))) => {
                 let first = self.line;

@@ -281,6 +281,7 @@ impl Splitter {
         let mut raw = std::mem::take(&mut self.rest);
         self.line += count(&raw);
         raw.truncate(RAW_BYTES);
+        let mut failed = String::new();
         loop {
             match self.text.fill(CHUNK_BYTES) {
                 Ok(more) if more.is_empty() => self.ended = true,
@@ -289,12 +290,15 @@ impl Splitter {
                     self.rest = more.split_off(end + 1);
                     self.line += 1;
                 }
-                Err(_) => self.ended = true,
+                Err(e) => {
+                    self.ended = true;
+                    failed = format!(". Reading failed behind: {e}");
+                }
             }
             break;
         }
         let why = format!(
-            "the row is longer than {} MiB: is a quote not closed? The line end after them counts as its end",
+            "the row is longer than {} MiB: is a quote not closed? The line end after them counts as its end{failed}",
             MAX_ROW_BYTES >> 20
         );
         let mut chunk = CsvChunk::new(Vec::new(), line, self.separator, self.width);
@@ -402,15 +406,17 @@ impl CsvChunk {
 impl Chunk for CsvChunk {
     fn next_row(&mut self, row: &mut Row) -> Option<Result<(), BadRow>> {
         self.bytes_before = self.reader.position().byte();
+        let line_before = self.reader.position().line();
         let read = self.reader.read_record(&mut row.cells);
         row.raw = None;
-        // every row ends with a line end, and the reader stands behind it; before a row it may stand before empty lines
-        let behind = self.first_line + self.reader.position().line() - 1;
-        let inside = |cells: &StringRecord| count(cells.as_slice().as_bytes());
+        // before a row the reader may stand before empty lines, which it passes over
+        let rest = self.reader.get_ref().get_ref().get(self.bytes_before as usize..).unwrap_or_default();
+        let empty = rest.iter().take_while(|byte| **byte == b'\n').count() as u64;
+        let line = self.first_line + line_before - 1 + empty;
         match read {
             Ok(false) => self.failed.take().map(Err),
             Ok(true) => {
-                row.line = behind.saturating_sub(1 + inside(&row.cells));
+                row.line = line;
                 if row.cells.len() == self.width {
                     return Some(Ok(()));
                 }
@@ -419,8 +425,7 @@ impl Chunk for CsvChunk {
             }
             Err(e) => {
                 let raw = self.raw();
-                let lines = raw.as_ref().map_or(1, |raw| count(raw.trim_ascii_start()).max(1));
-                Some(Err(BadRow { line: behind.saturating_sub(lines), why: explain(&e), raw }))
+                Some(Err(BadRow { line, why: explain(&e), raw }))
             }
         }
     }

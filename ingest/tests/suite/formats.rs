@@ -264,7 +264,7 @@ fn a_parquet_footer_that_lies_about_its_rows_is_refused() {
     let mut out = pages.to_vec();
     ParquetMetaDataWriter::new(&mut out, &lying).finish().unwrap();
     let why = tables_of("a.parquet", &out, &ReadOptions::default()).unwrap_err();
-    assert!(why.contains("rows"), "{why}");
+    assert!(why.contains("number of rows"), "{why}");
 }
 
 #[test]
@@ -327,6 +327,7 @@ fn real_files_give_all_their_rows() {
     assert!((value("Si/nk/Li-293K.yml", "n_1550nm") - 3.48).abs() < 0.01);
     if data.join("tests_only").is_dir() {
         let cards = read("tests_only/freecad_cards", &ReadOptions::default());
-        assert_eq!((cards.len(), cards[0].1.len()), (1, 123));
+        let files = std::fs::read_dir(data.join("tests_only/freecad_cards")).unwrap().count();
+        assert_eq!((cards.len(), cards[0].1.len()), (1, files));
     }
 }
