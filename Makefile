@@ -11,6 +11,7 @@ PYTHON ?= python3
 LISTEN ?= 127.0.0.1:8080
 DATA   ?= data
 SOURCE ?=
+FUZZ_SECONDS ?= 600
 
 # rustup puts cargo here; a shell that was open before does not know it yet
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -36,8 +37,8 @@ endef
 HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
     { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
 
-.PHONY: help run test lint fmt bench bench-search bundle
-.PHONY: cargo release nextest vulkan venv-module
+.PHONY: help run test lint fmt bench bench-search bundle fuzz
+.PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +56,16 @@ lint: cargo ## check format and lints; warnings are errors
 
 fmt: cargo ## format the code
 	$(CARGO) fmt --all
+
+# `-s none`, for sanitizers want a nightly compiler; what is found lies in ingest/fuzz/artifacts
+fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_SECONDS=600, for each]
+	@cd ingest && export CARGO_TARGET_DIR='$(CURDIR)/ingest/fuzz/target' RUSTC_BOOTSTRAP=1; \
+	for seeds in fuzz/seeds/*; do \
+	    target=$${seeds##*/}; mkdir -p "fuzz/corpus/$$target"; \
+	    echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+	    $(CARGO) fuzz run -s none "$$target" "fuzz/corpus/$$target" "$$seeds" -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
 
 bench: bench-search ## run the benchmarks
 
@@ -98,6 +109,9 @@ release: cargo
 
 nextest: cargo
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked
+
+cargo-fuzz: cargo
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
 
 # tests of the GPU kernels run on Mesa's software driver where there is no GPU; macOS and Windows bring a driver
 vulkan:

@@ -14,6 +14,8 @@ pub const MAX_JSON_BYTES: usize = 4 << 20;
 pub const MIN_VOLUME_A3: f64 = 0.1;
 /// The largest component of a lattice vector, and of a position, whichever its unit.
 pub const MAX_COORDINATE: f64 = 1e6;
+/// The smallest occupancy, which is also the step in which they are counted.
+pub const MIN_OCCUPANCY: f64 = 1e-6;
 /// How far the occupancies of a site may sum above 1, as sources round them.
 pub const OCCUPANCY_TOLERANCE: f64 = 0.01;
 /// Steps to 1: positions and lattice vectors are rounded to 1e-7.
@@ -87,7 +89,7 @@ pub enum StructureProblem {
         /// What stands there.
         symbol: String,
     },
-    /// A share of a site that is not above 0 and at most 1, or shares that sum to more.
+    /// A share of a site that is not in [`MIN_OCCUPANCY`] to 1, or shares that sum to more.
     #[error(
         "site {site}: the occupancy is {occupancy}; an occupancy, and their sum on a site, is above 0 and at most 1"
     )]
@@ -137,7 +139,7 @@ impl Structure {
     }
 
     /// Whether this can be a structure: a species and a position for each of 1 to [`MAX_SITES`] sites, finite numbers, a lattice that
-    /// spans at least [`MIN_VOLUME_A3`], known elements, and occupancies above 0 that sum to at most 1 (by [`OCCUPANCY_TOLERANCE`]).
+    /// spans at least [`MIN_VOLUME_A3`], known elements, and occupancies from [`MIN_OCCUPANCY`] that sum to at most 1 (by [`OCCUPANCY_TOLERANCE`]).
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -166,7 +168,7 @@ impl Structure {
                 if Element::from_symbol(symbol).is_none() {
                     return Err(StructureProblem::Element { site, symbol: symbol.chars().take(20).collect() });
                 }
-                if !(occupancy > 0.0 && occupancy <= 1.0) {
+                if !(MIN_OCCUPANCY..=1.0).contains(&occupancy) {
                     return Err(StructureProblem::Occupancy { site, occupancy });
                 }
                 sum += occupancy;
@@ -182,7 +184,7 @@ impl Structure {
     /// exact where occupancies are decimals of up to six places.
     ///
     /// # Errors
-    /// What is no element, an occupancy that is not positive, and an empty structure.
+    /// What is no element, an occupancy out of [`MIN_OCCUPANCY`] to 1, and an empty structure.
     pub fn formula(&self) -> Result<Formula, StructureProblem> {
         let amounts = self.amounts()?;
         let steps = |sum: f64| (sum * OCCUPANCY_STEPS).round() as u64;
@@ -222,8 +224,11 @@ impl Structure {
         }
         for species in &mut self.species {
             if let Species::Mixed(shares) = species {
-                // what is too little to be counted stays as it is, for a zero is no occupancy
-                shares.iter_mut().filter(|(_, share)| *share >= 1e-6).for_each(|(_, s)| round(s, OCCUPANCY_STEPS));
+                // what is too little stays as it is, to be refused
+                shares
+                    .iter_mut()
+                    .filter(|(_, share)| *share >= MIN_OCCUPANCY)
+                    .for_each(|(_, s)| round(s, OCCUPANCY_STEPS));
             }
         }
         self
@@ -237,7 +242,7 @@ impl Structure {
                 let Some(element) = Element::from_symbol(symbol) else {
                     return Err(StructureProblem::Element { site, symbol: symbol.chars().take(20).collect() });
                 };
-                if !(occupancy > 0.0 && occupancy <= 1.0) {
+                if !(MIN_OCCUPANCY..=1.0).contains(&occupancy) {
                     return Err(StructureProblem::Occupancy { site, occupancy });
                 }
                 sums[usize::from(element.number())] += occupancy;
@@ -257,8 +262,7 @@ pub fn determinant(m: &[[f64; 3]; 3]) -> f64 {
 
 fn check_numbers(vectors: &[[f64; 3]], kind: &str) -> Result<(), StructureProblem> {
     for (vector, number) in vectors.iter().zip(1..) {
-        // written so that what is not a number is caught
-        if let Some(&value) = vector.iter().find(|value| !(value.abs() <= MAX_COORDINATE)) {
+        if let Some(&value) = vector.iter().find(|value| !(-MAX_COORDINATE..=MAX_COORDINATE).contains(*value)) {
             return Err(StructureProblem::Coordinate { place: format!("{kind} {number}"), value });
         }
     }
@@ -332,6 +336,7 @@ mod tests {
         assert!(refused(|s| s.species[4] = Species::Element("Xx".into())).contains("site 5: 'Xx'"));
         assert!(refused(|s| s.species[0] = Species::Mixed(vec![])).contains("site 1: the occupancy is 0"));
         assert!(refused(|s| s.species[0] = Species::Mixed(vec![("Na".into(), -0.5)])).contains("is -0.5"));
+        assert!(refused(|s| s.species[0] = Species::Mixed(vec![("Na".into(), 1e-7)])).contains("is 0.0000001"));
         let over = vec![("Na".to_owned(), 0.9), ("K".to_owned(), 0.2)];
         assert!(refused(|s| s.species[0] = Species::Mixed(over)).contains("is 1.1"));
         let many = |s: &mut Structure| {

@@ -13,6 +13,8 @@ const SAME_IMAGE_A: f64 = 0.05;
 const SAME_PLACE_A: f64 = 0.01;
 /// The most images, one for each site and operator.
 const MAX_IMAGES: usize = 4_000_000;
+/// The most distances that are looked at; a real structure needs a tenth.
+const MAX_DISTANCES: u64 = 20_000_000;
 /// The most atoms in one box of about half an Å.
 const MAX_IN_BOX: usize = 256;
 const BOX_A: f64 = 0.5;
@@ -86,7 +88,7 @@ fn coordinate(text: &str) -> Option<([f64; 3], f64)> {
             None if number.is_empty() && axis.is_some() => 1.0,
             None => number.parse().ok()?,
         };
-        if !(value.abs() <= 100.0) {
+        if !(-100.0..=100.0).contains(&value) {
             return None;
         }
         match axis.and_then(|axis| term.as_bytes().get(axis)) {
@@ -105,15 +107,9 @@ pub(super) fn of_group(
     lattice: &Matrix,
 ) -> Result<Vec<Operator>, Fault> {
     const MEND: &str = "list the symmetry operators (_space_group_symop_operation_xyz)";
-    let plain = |name: &str| -> String {
-        name.chars()
-            .filter(|c| !c.is_whitespace() && !matches!(c, '_' | '(' | ')'))
-            .collect::<String>()
-            .to_ascii_lowercase()
-    };
     let said = || {
         let number = number.map(|number| format!("number {number}"));
-        let names = [hall.map(|n| super::cut(n)), hm.map(|n| super::cut(n)), number];
+        let names = [hall.map(super::cut), hm.map(super::cut), number];
         names.into_iter().flatten().collect::<Vec<String>>().join(", ")
     };
     let (wanted_hm, wanted_hall) = (hm.map(plain), hall.map(plain));
@@ -127,7 +123,7 @@ pub(super) fn of_group(
             return plain(entry.hall_symbol) == *hall;
         }
         let by_number = number.is_none_or(|number| entry.number == number);
-        let by_name = wanted_name.is_none_or(|name| plain(entry.hm_short) == name || plain(entry.hm_full) == name);
+        let by_name = wanted_name.is_none_or(|name| plain(entry.hm_short) == name || is_full_name(entry, name));
         // setting `s` of old files is `1`, `z` is `2`, as PowderCell and SHELX write them
         let by_setting = wanted_setting.is_none_or(|setting| {
             let setting = match setting {
@@ -144,6 +140,11 @@ pub(super) fn of_group(
         let operators = operators_of(entry.hall_number).filter(|operators| operators.iter().all(|o| o.fits(lattice)));
         found.extend(operators.map(|operators| (entry, operators)));
     }
+    // the short name in the database is that of the standard setting, so one that names this very setting goes first
+    let names_this = |entry: &HallSymbolEntry| wanted_name.is_some_and(|name| is_full_name(entry, name));
+    if found.iter().any(|(entry, _)| names_this(entry)) {
+        found.retain(|(entry, _)| names_this(entry));
+    }
     match found.len() {
         1 => Ok(found.swap_remove(0).1),
         0 => Err((format!("the space group ({}) has no setting that is known here and fits the cell", said()), MEND)),
@@ -157,6 +158,18 @@ pub(super) fn of_group(
             Err((what, MEND))
         }
     }
+}
+
+/// A name of a space group without what sources write differently.
+fn plain(name: &str) -> String {
+    let kept = name.chars().filter(|c| !c.is_whitespace() && !matches!(c, '_' | '(' | ')'));
+    kept.collect::<String>().to_ascii_lowercase()
+}
+
+/// Whether this is the full name of the setting (`P 1 2_1/n 1`), or, where it is monoclinic, that name without its ones (`P 2_1/n`).
+fn is_full_name(entry: &HallSymbolEntry, name: &str) -> bool {
+    let short = || entry.hm_full.split_whitespace().filter(|word| *word != "1").collect::<String>();
+    plain(entry.hm_full) == name || ((3..=15).contains(&entry.number) && plain(&short()) == name)
 }
 
 fn operators_of(hall_number: i32) -> Option<Vec<Operator>> {
@@ -180,6 +193,7 @@ pub(super) fn expand(sites: Structure, operators: &[Operator]) -> Result<Structu
         let mut images: Vec<[f64; 3]> = Vec::new();
         for operator in operators {
             let image = operator.apply(position);
+            places.spend(images.len())?;
             if !images.iter().any(|held| distance(*held, image, &lattice) < SAME_IMAGE_A) {
                 images.push(image);
             }
@@ -207,9 +221,18 @@ struct Places {
     by_box: HashMap<[i64; 3], Vec<usize>>,
     species: Vec<Species>,
     positions: Vec<[f64; 3]>,
+    /// How many distances may still be looked at.
+    left: u64,
 }
 
 impl Places {
+    fn spend(&mut self, distances: usize) -> Result<(), Fault> {
+        let left = self.left.checked_sub(distances as u64);
+        self.left =
+            left.ok_or_else(|| ("too many images lie near each other".to_owned(), "give each symmetric site once"))?;
+        Ok(())
+    }
+
     fn new(lattice: &Matrix) -> Result<Places, Fault> {
         let inverse =
             inverse(lattice).ok_or_else(|| ("the lattice vectors lie in a plane".to_owned(), "check the cell"))?;
@@ -219,7 +242,7 @@ impl Places {
             ((1.0 / reciprocal / BOX_A) as i64).clamp(1, 1 << 22)
         });
         let (species, positions) = (Vec::new(), Vec::new());
-        Ok(Places { lattice: *lattice, boxes, by_box: HashMap::new(), species, positions })
+        Ok(Places { lattice: *lattice, boxes, by_box: HashMap::new(), species, positions, left: MAX_DISTANCES })
     }
 
     fn add(&mut self, species: &Species, position: [f64; 3]) -> Result<(), Fault> {
@@ -232,11 +255,15 @@ impl Places {
                 continue;
             }
             seen.push(neighbour);
-            for &site in self.by_box.get(&neighbour).into_iter().flatten() {
-                if distance(self.positions[site], position, &self.lattice) < SAME_PLACE_A {
-                    join(&mut self.species[site], species);
-                    return Ok(());
-                }
+            let held = self.by_box.get(&neighbour).map_or(&[][..], Vec::as_slice);
+            let near = |site: &&usize| distance(self.positions[**site], position, &self.lattice) < SAME_PLACE_A;
+            let (count, found) = (held.len(), held.iter().find(near).copied());
+            self.spend(count)?;
+            if let Some(site) = found {
+                // to join them costs about as much as to look at so many distances
+                self.spend(10 + 10 * self.species[site].shares().count())?;
+                join(&mut self.species[site], species);
+                return Ok(());
             }
         }
         if self.positions.len() == MAX_SITES {

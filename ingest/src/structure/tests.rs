@@ -36,6 +36,41 @@ fn a_cif_is_expanded_by_its_operators_or_its_space_group() {
 }
 
 #[test]
+fn the_name_of_a_monoclinic_setting_decides() {
+    let with = |name: &str| {
+        let cell = ROCK_SALT.replace("_cell_angle_beta 90", "_cell_angle_beta 100");
+        let site =
+            "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nO 0.1 0.2 0.3\n";
+        parse(&format!("{cell}_symmetry_space_group_name_H-M '{name}'\n{site}"))
+    };
+    for (name, second) in [
+        ("P 21/n", [0.4, 0.7, 0.2]),
+        ("P 1 21/n 1", [0.4, 0.7, 0.2]),
+        ("P 2_1/c", [0.9, 0.7, 0.2]),
+        ("P2(1)/a", [0.4, 0.7, 0.7]),
+    ] {
+        let structure = with(name).unwrap();
+        assert!(structure.positions.len() == 4 && structure.positions.contains(&second), "{name}: {structure:?}");
+        assert_eq!(describe(&structure).unwrap().space_group, Some(14), "{name}");
+    }
+    assert_eq!(with("C 2/c").unwrap().positions.len(), 8);
+    // the cell is not that of a unique axis c
+    assert!(with("P 1 1 2_1/b").unwrap_err().to_string().contains("fits the cell"));
+}
+
+#[test]
+fn images_in_bad_faith_are_refused_in_short_time() {
+    let operators: String = (0..1_500).map(|n| format!("'x+{}/1500, y, z'\n", n)).collect();
+    let sites = "H 0.3 0.3 0.3\n".repeat(2_500);
+    let text = format!(
+        "{}loop_\n_symmetry_equiv_pos_as_xyz\n{operators}loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n\
+         _atom_site_fract_z\n{sites}",
+        ROCK_SALT.replace("_cell_length_a 5.6402(2)", "_cell_length_a 5000")
+    );
+    assert!(refused(&text).contains("too many images"), "{}", refused(&text));
+}
+
+#[test]
 fn a_cif_with_shared_sites_uncertainties_and_semicolons_is_read() {
     let text = format!(
         "# made by hand\n{ROCK_SALT}_publ_text\n;\ndata_not_a_block\n'\n;\n_symmetry_Int_Tables_number 1\nloop_\n_atom_site.type_symbol\n\
