@@ -43,7 +43,7 @@ pub fn suspect_unit(place: Place<'_>, record: &Record, mapping: &Mapping, known:
             let apart = (property.axis.to_axis(value) - mean).abs() / own.hypot(sd);
             if apart.is_nan() { f64::INFINITY } else { apart }
         };
-        if !mean.is_finite() || !(sd >= 0.0) || apart(m.value) <= FAR {
+        if !mean.is_finite() || sd.is_nan() || sd < 0.0 || apart(m.value) <= FAR {
             continue;
         }
         if let Some((factor, words)) = other_unit(property, m.value, &apart) {
