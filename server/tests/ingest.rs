@@ -113,6 +113,13 @@ impl Fake {
         self.told.notify_all();
     }
 
+    /// Waits until so many runs have begun.
+    async fn begun(&self, runs: usize) {
+        while self.seen().len() < runs {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn seen(&self) -> Vec<(String, Vec<(String, String)>)> {
         self.shared.lock().unwrap().seen.clone()
     }
@@ -251,10 +258,13 @@ impl Lab {
         panic!("{job} never was {state}: {events:?}");
     }
 
-    /// Names in the folder of the jobs, aside from the lock.
+    /// Names in the folder of the jobs, aside from the lock and what is being removed.
     fn left(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.data.join("jobs")).unwrap().map(|e| e.unwrap().file_name());
-        names.filter_map(|name| name.into_string().ok()).filter(|name| name != "lock").collect()
+        names
+            .filter_map(|name| name.into_string().ok())
+            .filter(|name| name != "lock" && !name.starts_with(".gone-"))
+            .collect()
     }
 
     /// Stops, as the server does, and opens the same directory again.
@@ -477,6 +487,7 @@ async fn jobs_go_on_after_a_stop_and_after_a_crash() {
     let (first, second) = (lab.job("a\n1\n").await, lab.job("a\n2\n").await);
     lab.until(&first, "running").await;
     assert_eq!(lab.get(&second).await.json()["ahead"], 1);
+    lab.fake.begun(1).await;
     // what a crash at this moment leaves
     let crashed = tempfile::tempdir().unwrap();
     copy(&lab.data, crashed.path());
@@ -588,7 +599,7 @@ async fn large_uploads_pass_the_limit_of_other_bodies() {
     let rows = "1,2,3,4,5,6,7\n".repeat(300_000);
     assert!(rows.len() > 4 * matgenome_server::MAX_BODY_BYTES);
     let job = lab.job(&rows).await;
-    lab.until(&job, "running").await;
+    lab.fake.begun(1).await;
     assert_eq!(lab.fake.seen()[0].1[0].1, rows);
     let form = form(&[("file", Some("lab.csv"), &rows)]);
     assert_eq!(lab.upload("", &FORM, form).await.status, 202);
