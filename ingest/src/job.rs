@@ -275,7 +275,7 @@ pub fn propose(
 ) -> Result<Option<Proposal>, JobError> {
     let mut samples = Vec::new();
     for input in files {
-        if native::open(&input.path)?.is_some() {
+        if export_at(&input.path)?.is_some() {
             continue;
         }
         for table in read::open(&input.path, &input.shown, options, &BytesRead::default())? {
@@ -305,7 +305,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
     let (mut tables, mut names): (Vec<String>, Vec<String>) = Default::default();
     for input in &request.files {
-        if let Some(mut reader) = native::open(&input.path)? {
+        if let Some(mut reader) = export_at(&input.path)? {
             if let Some(name) = &request.dataset {
                 reader = reader.rename(name)?;
             }
@@ -369,6 +369,11 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     Ok(Accepted { sets: sets.collect(), report: report.finish()?, refused: files })
 }
 
+/// The export that a file is; `None` for other files, and for folders.
+fn export_at(path: &Path) -> Result<Option<NativeReader>, JobError> {
+    Ok(if path.is_dir() { None } else { native::open(path)? })
+}
+
 /// Reads an export: its records need no mapping.
 fn read_export(
     reader: NativeReader,
@@ -421,7 +426,7 @@ fn write_left_out(
     let failed = |why| JobError::Write { path: folder.to_owned(), why };
     let (mut number, mut files) = (0, Vec::new());
     for input in &request.files {
-        if native::open(&input.path)?.is_some() {
+        if export_at(&input.path)?.is_some() {
             number += 1;
             continue;
         }

@@ -29,6 +29,7 @@ impl Table {
             if self.commit(vec![Action::Metadata(metadata)], &[], &[], &info, &[]).await?.is_some() {
                 return Ok(());
             }
+            self.refresh().await?;
         }
         Err(TableError::Contended(TRIES))
     }
