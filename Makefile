@@ -59,7 +59,7 @@ fmt: cargo ## format the code
 
 # `-s none`, for sanitizers want a nightly compiler; what is found lies in ingest/fuzz/artifacts
 fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_SECONDS=600, for each]
-	@cd ingest && export CARGO_TARGET_DIR='$(CURDIR)/ingest/fuzz/target' RUSTC_BOOTSTRAP=1; \
+	@cd ingest && export CARGO_TARGET_DIR='$(CURDIR)/ingest/fuzz/target'; \
 	for seeds in fuzz/seeds/*; do \
 	    target=$${seeds##*/}; mkdir -p "fuzz/corpus/$$target"; \
 	    echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \

@@ -60,7 +60,7 @@ fn the_name_of_a_monoclinic_setting_decides() {
 
 #[test]
 fn images_in_bad_faith_are_refused_in_short_time() {
-    let operators: String = (0..1_500).map(|n| format!("'x+{}/1500, y, z'\n", n)).collect();
+    let operators: String = (0..1_500).map(|n| format!("'x+{n}/1500, y, z'\n")).collect();
     let sites = "H 0.3 0.3 0.3\n".repeat(2_500);
     let text = format!(
         "{}loop_\n_symmetry_equiv_pos_as_xyz\n{operators}loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n\
