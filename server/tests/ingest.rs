@@ -598,7 +598,7 @@ async fn large_uploads_pass_the_limit_of_other_bodies() {
     let lab = lab();
     let rows = "1,2,3,4,5,6,7\n".repeat(300_000);
     assert!(rows.len() > 4 * matgenome_server::MAX_BODY_BYTES);
-    let job = lab.job(&rows).await;
+    let _job = lab.job(&rows).await;
     lab.fake.begun(1).await;
     assert_eq!(lab.fake.seen()[0].1[0].1, rows);
     let form = form(&[("file", Some("lab.csv"), &rows)]);

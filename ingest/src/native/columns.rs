@@ -13,6 +13,9 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 
 use super::{BadRecord, NativeError, Read1, Source, check, checked};
 
+/// The records of a batch; one that is no good with the reason.
+type Decoded = Vec<Result<Record, (String, Record)>>;
+
 /// Rows decoded at a time.
 const ROWS: usize = 1024;
 
@@ -55,7 +58,7 @@ pub(super) fn open(path: &Path, file: File) -> Result<Option<(Header, Rows)>, Na
 }
 
 impl Rows {
-    fn decode(&mut self) -> Option<Result<Vec<Result<Record, (String, Record)>>, NativeError>> {
+    fn decode(&mut self) -> Option<Result<Decoded, NativeError>> {
         let file = &self.file;
         let reader = &mut self.reader;
         let work = || {

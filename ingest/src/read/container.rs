@@ -15,6 +15,9 @@ use super::refractive::{self, Page};
 use super::structures::{self, CifBlocks};
 use super::{BadRow, BytesRead, Format, ReadError, ReadOptions, Table, Tables, card, columnar, csv, document, sheet};
 
+/// Entries of one format that become one table, and the bytes that they take.
+type Waiting = (Format, Vec<Result<Entry, BadRow>>, usize);
+
 /// Archives inside archives are opened so deep, and folders inside folders.
 const MAX_ARCHIVES: usize = 4;
 const MAX_FOLDERS: usize = 64;
@@ -168,7 +171,7 @@ struct Gather {
     /// Tables of the current member.
     current: Option<Tables>,
     /// Entries that wait to become a table, by format.
-    waiting: Vec<(Format, Vec<Result<Entry, BadRow>>, usize)>,
+    waiting: Vec<Waiting>,
     names: Names,
     found: bool,
     ended: bool,

@@ -1,5 +1,13 @@
 //! From files to accepted records, as a data owner sees it: what is taken, what is refused, and what is said about it.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout
+)]
 
 extern crate matgenome_ingest as ingest;
 
