@@ -45,6 +45,17 @@ impl Sample {
         sample
     }
 
+    /// Whether the numbers of these columns sum to one or to a hundred in most rows; `Mn` and `Rg` may be elements, and
+    /// a molar mass and a radius.
+    fn are_shares(&self, columns: &[usize]) -> bool {
+        let sum = |row: &Vec<String>| -> f64 {
+            columns.iter().filter_map(|&at| row.get(at)?.trim().parse::<f64>().ok()).sum()
+        };
+        let whole = |sum: f64| (sum - 1.0).abs() < 0.05 || (sum - 100.0).abs() < 5.0;
+        let shares = self.rows.iter().filter(|row| whole(sum(row))).count();
+        shares * 2 > self.rows.len()
+    }
+
     fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.trim()).filter(|cell| !cell.is_empty())
     }
@@ -226,10 +237,14 @@ impl One<'_> {
         let symbols: Vec<usize> = (0..headers.len())
             .filter(|at| Element::from_symbol(&headers[*at]).is_some() && self.is_number(*at))
             .collect();
-        let prefix = headers.iter().find_map(|h| {
-            h.rsplit_once('.').filter(|(_, s)| Element::from_symbol(s).is_some()).map(|(p, _)| format!("{p}."))
-        });
-        if symbols.len() >= 2 {
+        let prefixes: Vec<String> = headers
+            .iter()
+            .filter_map(|h| h.rsplit_once('.').filter(|(_, s)| Element::from_symbol(s).is_some()))
+            .map(|(prefix, _)| format!("{prefix}."))
+            .collect();
+        // one alone is `Sl.No`, the number of a row
+        let prefix = prefixes.iter().find(|p| prefixes.iter().filter(|q| q == p).count() >= 2).cloned();
+        if symbols.len() >= 2 && self.table.are_shares(&symbols) {
             let names = symbols.iter().map(|at| headers[*at].clone()).collect();
             file.material.fractions = Some(Fractions { columns: names, ..Fractions::default() });
             symbols.iter().for_each(|at| self.set(*at, Role::Fraction, "the header is an element's symbol"));
