@@ -255,6 +255,7 @@ const WARM: usize = 200;
 fn warm_up(snapshot: &Snapshot) {
     let scope = snapshot.visible(Viewer::Public);
     snapshot.members(&scope);
+    snapshot.materials.warm_up();
     let known = snapshot.measurements.properties.iter().filter_map(|key| snapshot.property(key, &scope));
     let mut known: Vec<&Property> = known.collect();
     // the dictionary's first; more than the snapshot keeps beliefs of would push each other out

@@ -1,11 +1,12 @@
 //! What do the records speak about? The materials of a snapshot, by row number; rows are in id order.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use arrow::array::{Array as _, StringArray};
 use datasets::element::Element;
 use datasets::formula::Formula;
+use datasets::record::content_hash;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::scope::Scope;
@@ -28,13 +29,8 @@ pub struct Materials {
     pub labels: Vec<Label>,
     /// Lower-case names, sorted, with the place of their label.
     names: Vec<(String, usize)>,
-    lower: OnceLock<HashMap<String, Found>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Found {
-    One(u32),
-    Several,
+    /// Hashes of lower-case spellings, ascending, with the row that is spelled so.
+    lower: OnceLock<Vec<(u64, u32)>>,
 }
 
 /// What a dataset calls a material.
@@ -177,18 +173,11 @@ impl Materials {
                 return Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r as usize).to_owned()).collect());
             }
         }
-        match self.by_lower_case(&lower) {
-            Some(Found::One(row)) if is_seen(&row) => Resolved::Row(row),
-            Some(Found::Several) => {
-                let same = |row: &usize| self.spellings(*row).contains(&lower);
-                let rows: Vec<usize> = seen.iter_ones().filter(same).take(10).collect();
-                match rows.as_slice() {
-                    [] => Resolved::Unknown(self.closest(&lower, seen, scope)),
-                    [one] => Resolved::Row(*one as u32),
-                    several => Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r).to_owned()).collect()),
-                }
-            }
-            _ => Resolved::Unknown(self.closest(&lower, seen, scope)),
+        let spelled: Vec<u32> = self.by_lower_case(&lower).filter(is_seen).take(10).collect();
+        match spelled.as_slice() {
+            [] => Resolved::Unknown(self.closest(&lower, seen, scope)),
+            [one] => Resolved::Row(*one),
+            several => Resolved::Ambiguous(several.iter().map(|&r| self.id.value(r as usize).to_owned()).collect()),
         }
     }
 
@@ -209,17 +198,44 @@ impl Materials {
         found
     }
 
-    fn by_lower_case(&self, lower: &str) -> Option<Found> {
-        let known = self.lower.get_or_init(|| {
-            let mut known = HashMap::with_capacity(self.len() * 2);
-            for row in 0..self.len() {
-                for text in self.spellings(row) {
-                    known.entry(text).and_modify(|f| *f = Found::Several).or_insert(Found::One(row as u32));
-                }
-            }
+    /// The rows that are spelled so, ascending.
+    fn by_lower_case<'a>(&'a self, lower: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let known = self.spelled();
+        let hash = content_hash(lower.as_bytes());
+        let first = known.partition_point(|(known, _)| *known < hash);
+        let same = known[first..].iter().take_while(move |(known, _)| *known == hash).map(|(_, row)| *row);
+        same.filter(move |&row| self.spellings(row as usize).iter().any(|text| text == lower))
+    }
+
+    fn hashes(&self, row: usize) -> impl Iterator<Item = (u64, u32)> {
+        self.spellings(row).into_iter().map(move |text| (content_hash(text.as_bytes()), row as u32))
+    }
+
+    fn spelled(&self) -> &[(u64, u32)] {
+        self.lower.get_or_init(|| {
+            let mut known: Vec<(u64, u32)> =
+                (0..self.len()).into_par_iter().flat_map_iter(|row| self.hashes(row)).collect();
+            known.par_sort_unstable();
             known
-        });
-        known.get(lower).copied()
+        })
+    }
+
+    /// Makes what is only needed to read a user's words, ahead of the first of them.
+    pub fn warm_up(&self) {
+        self.spelled();
+    }
+
+    /// Takes over what was made to read a user's words: `rows` says where the materials of `old` are now (`u32::MAX`:
+    /// nowhere), `new` which ones were not there.
+    pub(crate) fn carry(&self, old: &Materials, rows: &[u32], new: impl Iterator<Item = u32>) {
+        let Some(known) = old.lower.get() else { return };
+        let moved = known.iter().map(|&(hash, row)| (hash, rows[row as usize])).filter(|(_, row)| *row != u32::MAX);
+        let mut carried: Vec<(u64, u32)> = moved.collect();
+        carried.extend(new.flat_map(|row| self.hashes(row as usize)));
+        // two or more ascending runs, which a stable sort merges
+        carried.sort();
+        // nobody else has this value yet
+        let _ = self.lower.set(carried);
     }
 
     fn closest(&self, lower: &str, seen: &gpu::Mask, scope: &Scope) -> Vec<String> {

@@ -224,6 +224,8 @@ pub(super) fn merge(
     all_rows.filter(|(row, touched)| **touched && **row != NONE).for_each(|(&row, _)| touched[row as usize] = true);
     let materials = materials(old, part, &live, &material_runs, &row_of_old, &touched, &records)?;
 
+    let arrived = row_of_new.iter().zip(&at).filter(|(row, at)| at.is_err() && **row != NONE);
+    materials.carry(om, &row_of_old, arrived.map(|(&row, _)| row));
     let values = values(old, part, &same, &inserts, &gone, leaves);
     let words = words(ov, pv, &values.runs);
     let property = Measurements {

@@ -43,6 +43,11 @@ fn assert_same(a: &Snapshot, b: &Snapshot, what: &str) {
     let kelvins = |t: &[f32]| t.iter().map(|t| t.to_bits()).collect::<Vec<u32>>();
     assert_eq!(kelvins(&av.temperature), kelvins(&bv.temperature), "{what}");
     assert_eq!((&av.method, &av.source), (&bv.method, &bv.source), "{what}");
+    let owner = a.visible(Viewer::Owner);
+    let seen = a.members(&owner);
+    for text in am.id.iter().flatten().map(str::to_lowercase).chain(["grade 7".into(), "tio2".into()]) {
+        assert_eq!(am.resolve(&text, &seen, &owner), bm.resolve(&text, &seen, &owner), "{what}, {text}");
+    }
     for scope in scopes(a) {
         for key in KEYS {
             let property = dictionary().get(key).unwrap();
@@ -293,7 +298,7 @@ fn from_commit_to_searchable() {
         };
         let oqmd = hub.snapshot().records.id.iter().flatten().find(|id| id.starts_with("oqmd/")).unwrap().to_owned();
         let mut changed = table.record(&oqmd).await.unwrap().unwrap();
-        changed.measurements[0].value *= 1.01;
+        changed.measurements[0].value += 0.01;
         let spec = from_json(br#"{"targets": [{"property": "band_gap", "min": 1.1, "max": 1.6}]}"#).unwrap();
         let batches = [
             ("1 record".to_owned(), made("one", 1)),
