@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::header::{self, Header, plain};
 use crate::mapping::{
-    Attribute, Fractions, MappingFile, QuantitySource, TextColumn, TextSource, Uncertainty, ValueColumn,
+    Attribute, Fractions, Mapping, MappingFile, QuantitySource, TextColumn, TextSource, Uncertainty, ValueColumn,
 };
 use crate::read::{ReadOptions, Row, Table};
 use crate::value::{NumberFormat, read as read_cell};
@@ -128,6 +128,17 @@ pub struct Proposal {
 }
 
 impl Proposal {
+    /// The mapping, checked, if nothing must be stated first; `dataset` names the dataset.
+    ///
+    /// # Errors
+    /// What is missing or cannot be, with the mend.
+    pub fn into_mapping(self, dataset: Option<&str>) -> Result<Mapping, String> {
+        match self.to_state.into_iter().next() {
+            Some(missing) => Err(missing),
+            None => Mapping::from_file(self.file, dataset, "(proposed)").map_err(|e| e.to_string()),
+        }
+    }
+
     /// Columns that could not be placed, with why.
     pub fn unplaced(&self) -> impl Iterator<Item = &ColumnProposal> {
         self.columns.iter().filter(|c| c.role == Role::Unplaced)

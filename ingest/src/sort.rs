@@ -181,12 +181,12 @@ impl Sorter {
         Ok(())
     }
 
-    /// Joins the rows of each id (`join`), or finds the duplicates. `step` is told of each range done and all, and says
-    /// whether to go on.
+    /// Joins the rows of each id (`join`), or finds the duplicates. `go_on` is asked before each
+    /// part of the work; `None` where it says no.
     ///
     /// # Errors
     /// The scratch folder is full or cannot be read.
-    pub fn finish(self, join: bool, step: &(dyn Fn(usize, usize) -> bool + Sync)) -> Result<Option<Sorted>, SortError> {
+    pub fn finish(self, join: bool, go_on: &dyn Fn() -> bool) -> Result<Option<Sorted>, SortError> {
         let on_disk = !self.spilled.is_empty();
         let mut sorted = Sorted { pieces: Pieces::new(&self.scratch, on_disk), duplicates: Vec::new() };
         if self.rows == 0 {
@@ -211,8 +211,8 @@ impl Sorter {
         sorted.pieces.extend(batch)?;
         let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).skip(1).collect();
         let threads = rayon::current_num_threads();
-        for (wave, range) in ranges.chunks(threads).enumerate() {
-            if !step(wave * threads, ranges.len()) {
+        for range in ranges.chunks(threads) {
+            if !go_on() {
                 return Ok(None);
             }
             let made = range.par_iter().map(|&(from, to)| self.merge(from, to, join)).collect::<Result<Vec<_>, _>>()?;
@@ -301,8 +301,8 @@ pub fn sort_run(mut rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError>
         builder.push(record)?;
     }
     let batch = builder.finish()?;
-    let bytes = batch.get_array_memory_size() + rows.len() * size_of::<Origin>();
     let columns = RecordColumns::read(&batch)?;
+    let bytes = batch.get_array_memory_size() + columns.own_bytes() + rows.len() * size_of::<Origin>();
     Ok(SortedRun(Run { columns, origins: rows.into_iter().map(|(_, origin)| origin).collect(), bytes }))
 }
 

@@ -88,14 +88,8 @@ fn mapping(work: &Work, files: &[job::Input]) -> Result<Option<Mapping>, Failure
     if let Some(stated) = parse(work.mapping.as_deref(), dataset).map_err(Failure::Refused)? {
         return Ok(Some(stated));
     }
-    let Some(proposal) = job::propose(files, &ReadOptions::default(), work.evidence).map_err(job_failure)? else {
-        return Ok(None);
-    };
-    if let Some(missing) = proposal.to_state.first() {
-        return Err(Failure::Refused(missing.clone()));
-    }
-    let proposed = Mapping::from_file(proposal.file, dataset, "(proposed)");
-    proposed.map(Some).map_err(|why| Failure::Refused(why.to_string()))
+    let proposal = job::propose(files, &ReadOptions::default(), work.evidence).map_err(job_failure)?;
+    proposal.map(|proposal| proposal.into_mapping(dataset)).transpose().map_err(Failure::Refused)
 }
 
 fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure> {
@@ -111,12 +105,12 @@ fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure
     };
     let runtime = tokio::runtime::Handle::current();
     let mut table = runtime.block_on(Table::open_or_create(data_dir)).map_err(|why| job_failure(why.into()))?;
-    if work.dry_run {
-        let accepted = job::read(&request, &table.scratch(), watch).map_err(job_failure)?;
-        let names: Vec<&str> = accepted.sets.iter().map(|(info, _)| info.name.as_str()).collect();
-        return Ok(done(&names.join(", "), &accepted.report));
-    }
-    let ran = runtime.block_on(job::run(&mut table, &request, watch)).map_err(job_failure)?;
+    let ran = if work.dry_run {
+        job::read(&request, &table.scratch(), watch).map(job::Done::from)
+    } else {
+        runtime.block_on(job::run(&mut table, &request, watch))
+    };
+    let ran = ran.map_err(job_failure)?;
     let mut done = done(&ran.datasets.join(", "), &ran.report);
     if let Some(outcome) = ran.outcome {
         let change = outcome.change;
@@ -167,24 +161,8 @@ fn job_failure(why: JobError) -> Failure {
         }
         why @ (JobError::Write { .. } | JobError::Sort(_) | JobError::Broken(_)) => Failure::Internal(why.to_string()),
         JobError::Table(why @ (TableError::Dataset(_) | TableError::Contended(_))) => Failure::Refused(why.to_string()),
-        JobError::Table(why) if disk_is_full(&why) => Failure::DiskFull(full(&why)),
+        JobError::Table(TableError::NoSpace { why, .. }) => Failure::DiskFull(full(&why)),
         JobError::Table(why) => Failure::Internal(why.to_string()),
         why => Failure::Refused(why.to_string()),
     }
-}
-
-/// Whether an error, or what caused it, is a full disk.
-fn disk_is_full(why: &TableError) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(why);
-    // the depth of causes is small; the bound is for a circle
-    for _ in 0..32 {
-        let Some(error) = cause else { return false };
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

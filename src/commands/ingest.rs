@@ -33,13 +33,13 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
         Some(path) => Some(Mapping::load(path, arguments.dataset.as_deref()).map_err(Failure::usage)?),
         None => {
             let proposal = job::propose(&files, &ReadOptions::default(), arguments.evidence)?;
-            match (&proposal, &arguments.write_mapping) {
+            match (proposal, &arguments.write_mapping) {
                 (None, Some(_)) => {
                     return Err(Failure::usage("exports of a hub need no mapping: ingest them as they are"));
                 }
                 (None, None) => None,
                 (Some(proposal), Some(path)) => {
-                    show_proposal(proposal)?;
+                    show_proposal(&proposal)?;
                     let text = proposal.file.to_toml().map_err(Failure::new)?;
                     write_file(path, text.as_bytes())?;
                     print(format!("wrote {}: look at it, mend it, and ingest with --mapping", path.display()))?;
@@ -47,14 +47,9 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
                 }
                 (Some(proposal), None) => {
                     if arguments.dry_run {
-                        show_proposal(proposal)?;
+                        show_proposal(&proposal)?;
                     }
-                    if let Some(missing) = proposal.to_state.first() {
-                        return Err(Failure::usage(missing));
-                    }
-                    let file = proposal.file.clone();
-                    let dataset = arguments.dataset.as_deref();
-                    Some(Mapping::from_file(file, dataset, "(proposed)").map_err(Failure::usage)?)
+                    Some(proposal.into_mapping(arguments.dataset.as_deref()).map_err(Failure::usage)?)
                 }
             }
         }
@@ -128,13 +123,7 @@ async fn work(
         let scratch = std::env::temp_dir();
         let reading = tokio::task::spawn_blocking(move || job::read(&request, &scratch, &watch));
         let accepted = reading.await.map_err(Failure::new)??;
-        return Ok(Done {
-            records: accepted.len(),
-            datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
-            report: accepted.report,
-            refused: accepted.refused,
-            outcome: None,
-        });
+        return Ok(accepted.into());
     }
     let mut table = Table::open_or_create(data_dir).await?;
     if !common.no_bundled && bundled::is_wanted(&table).await? {

@@ -20,5 +20,6 @@ mod mapping;
 mod native;
 mod propose;
 mod rows;
+mod sort;
 mod structures;
 mod values;

@@ -1,12 +1,12 @@
 //! Files in, one commit out: read in parallel, sorted by record id with bounded memory, committed as a whole.
 
+mod watch;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use datasets::catalogue::DatasetInfo;
 use datasets::record::{Evidence, Record};
@@ -21,6 +21,8 @@ use crate::refused::RefusedWriter;
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
 use crate::sort::{Duplicate, Origin, Pieces, SortError, Sorter, sort_run};
+
+pub use watch::{Phase, Progress, Watch};
 
 /// Why a job did not run. Whatever it was, the table is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -91,102 +93,6 @@ pub struct Request {
     pub refused: Option<PathBuf>,
 }
 
-/// How far a job is, and the way to stop it. Clones watch the same job.
-#[derive(Debug, Clone, Default)]
-pub struct Watch(Arc<Counters>);
-
-#[derive(Debug, Default)]
-struct Counters {
-    phase: AtomicU8,
-    rows: AtomicU64,
-    refused: AtomicU64,
-    flagged: AtomicU64,
-    bytes: BytesRead,
-    bytes_total: AtomicU64,
-    cancelled: AtomicBool,
-    started: Mutex<Option<Instant>>,
-}
-
-/// What a job is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// It has not begun.
-    Waiting,
-    /// Rows are read and checked.
-    Reading,
-    /// Records are sorted and joined.
-    Merging,
-    /// Files are written and committed.
-    Committing,
-    /// It has ended.
-    Done,
-}
-
-/// How far a job is.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// What it is doing.
-    pub phase: Phase,
-    /// Rows read so far, over all files.
-    pub rows: u64,
-    /// Of these refused.
-    pub refused: u64,
-    /// Findings that refuse nothing.
-    pub flagged: u64,
-    /// Bytes of the files read so far.
-    pub bytes_read: u64,
-    /// Bytes of all files, 0 where that is not known.
-    pub bytes_total: u64,
-    /// Time since the job began.
-    pub elapsed: Duration,
-}
-
-impl Watch {
-    /// Stops the job as soon as it can; nothing is changed, unless the commit is made already.
-    pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it is to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Relaxed)
-    }
-
-    /// How far it is.
-    pub fn progress(&self) -> Progress {
-        let counters = &self.0;
-        let started = *counters.started.lock().unwrap_or_else(PoisonError::into_inner);
-        let phases = [Phase::Waiting, Phase::Reading, Phase::Merging, Phase::Committing, Phase::Done];
-        Progress {
-            phase: phases[usize::from(counters.phase.load(Ordering::Relaxed)).min(phases.len() - 1)],
-            rows: counters.rows.load(Ordering::Relaxed),
-            refused: counters.refused.load(Ordering::Relaxed),
-            flagged: counters.flagged.load(Ordering::Relaxed),
-            bytes_read: counters.bytes.get(),
-            bytes_total: counters.bytes_total.load(Ordering::Relaxed),
-            elapsed: started.map(|s| s.elapsed()).unwrap_or_default(),
-        }
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.0.phase.store(phase as u8, Ordering::Relaxed);
-        let mut started = self.0.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.get_or_insert_with(Instant::now);
-    }
-
-    fn count(&self, found: &Findings) {
-        self.0.rows.fetch_add(found.rows, Ordering::Relaxed);
-        self.0.refused.fetch_add(found.refused, Ordering::Relaxed);
-        let flagged = found.findings.iter().filter(|f| f.severity == Severity::Flagged).count();
-        self.0.flagged.fetch_add(flagged as u64, Ordering::Relaxed);
-    }
-
-    fn go_on(&self) -> Result<(), JobError> {
-        if self.is_cancelled() { Err(JobError::Cancelled) } else { Ok(()) }
-    }
-}
-
 /// The accepted records of some files, and what was found in them. Nothing is committed yet.
 pub struct Accepted {
     /// The records of each dataset, with its terms.
@@ -224,6 +130,19 @@ pub struct Done {
     pub outcome: Option<Outcome>,
 }
 
+impl From<Accepted> for Done {
+    /// A job that commits nothing: a dry run.
+    fn from(accepted: Accepted) -> Done {
+        Done {
+            records: accepted.len(),
+            datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
+            refused: accepted.refused,
+            report: accepted.report,
+            outcome: None,
+        }
+    }
+}
+
 /// Reads files and puts their records into the table, in one atomic commit.
 ///
 /// # Errors
@@ -246,16 +165,11 @@ pub async fn run(table: &mut Table, request: &Request, watch: &Watch) -> Result<
 pub async fn commit(table: &mut Table, accepted: Accepted, key: Option<&str>, watch: &Watch) -> Result<Done, JobError> {
     watch.go_on()?;
     watch.enter(Phase::Committing);
-    let mut done = Done {
-        records: accepted.len(),
-        datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
-        refused: accepted.refused,
-        report: accepted.report,
-        outcome: None,
-    };
+    let records =
+        |(info, records): &(DatasetInfo, Arc<Pieces>)| (info.clone(), Arc::clone(records) as Arc<dyn SortedRecords>);
+    let sets: Vec<(DatasetInfo, Arc<dyn SortedRecords>)> = accepted.sets.iter().map(records).collect();
+    let mut done = Done::from(accepted);
     if done.records > 0 {
-        let sets: Vec<(DatasetInfo, Arc<dyn SortedRecords>)> =
-            accepted.sets.into_iter().map(|(info, records)| (info, records as Arc<dyn SortedRecords>)).collect();
         done.outcome = Some(table.upsert_sorted(&sets, key).await?);
     }
     Ok(done)
@@ -292,7 +206,7 @@ pub fn propose(
 pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted, JobError> {
     watch.enter(Phase::Reading);
     let bytes = |input: &Input| std::fs::metadata(&input.path).map_or(0, |m| if m.is_file() { m.len() } else { 0 });
-    watch.0.bytes_total.store(request.files.iter().map(bytes).sum(), Ordering::Relaxed);
+    watch.will_read(request.files.iter().map(bytes).sum());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let gathering = Mutex::new(Gathering {
         sorter: Sorter::new(scratch),
@@ -315,7 +229,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
             continue;
         }
         let mapping = request.mapping.as_ref().ok_or_else(|| JobError::NoMapping(input.shown.clone()))?;
-        for table in read::open(&input.path, &input.shown, &mapping.file.read, &watch.0.bytes)? {
+        for table in read::open(&input.path, &input.shown, &mapping.file.read, watch.bytes())? {
             let table = table?;
             let layout = Layout::new(mapping, &table)?;
             if let Some(folder) = &request.refused {
@@ -344,7 +258,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
     watch.enter(Phase::Merging);
     let join = request.mapping.as_ref().is_some_and(|mapping| mapping.file.record.join);
-    let sorted = sorter.finish(join, &|_, _| !watch.is_cancelled())?;
+    let sorted = sorter.finish(join, &|| !watch.is_cancelled())?;
     let mut sorted = sorted.ok_or(JobError::Cancelled)?;
     let origin = |duplicate: &Duplicate| match duplicate {
         Duplicate::Same(origin, _) | Duplicate::Other(origin, _) => *origin,
@@ -385,7 +299,7 @@ fn read_export(
     let mut chunk: (Findings, Vec<(Record, Origin)>) = Default::default();
     let end = |(found, accepted): (Findings, Vec<(Record, Origin)>)| -> Result<(), JobError> {
         watch.go_on()?;
-        watch.count(&found);
+        watch.count(found.rows, found.refused, &found.findings);
         let run = sort_run(accepted)?;
         let mut gathering = lock(gathering);
         gathering.sorter.add(run)?;
@@ -593,7 +507,7 @@ impl TableJob<'_> {
             }
         }
         let run = sort_run(accepted)?;
-        self.watch.count(&found);
+        self.watch.count(found.rows, found.refused, &found.findings);
         let mut gathering = lock(self.gathering);
         gathering.sorter.add(run)?;
         gathering.waiting.insert(number, found);
