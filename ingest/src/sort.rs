@@ -23,7 +23,8 @@ use rayon::prelude::*;
 const MEMORY_BYTES: usize = 384 << 20;
 /// Rows of a batch on disk.
 const SPILL_ROWS: usize = 8_192;
-/// Every so many rows of a run one id is kept, to cut the ids into equal ranges.
+/// Every so many rows of a run one id is kept, to cut the ids into equal ranges; from the middle of each stretch, since
+/// the first ids of all runs lie close together.
 const SAMPLE_EVERY: usize = 256;
 
 /// A row of the job: the number of its file, and its line.
@@ -138,8 +139,9 @@ impl Sorter {
             return Ok(());
         }
         self.rows += run.columns.len();
-        self.samples
-            .extend((0..run.columns.len()).step_by(SAMPLE_EVERY).map(|row| run.columns.id.value(row).to_owned()));
+        self.samples.extend(
+            (SAMPLE_EVERY / 2..run.columns.len()).step_by(SAMPLE_EVERY).map(|row| run.columns.id.value(row).to_owned()),
+        );
         self.bytes += run.bytes;
         self.runs.push(run);
         if self.bytes > self.memory { self.spill() } else { Ok(()) }
@@ -195,20 +197,16 @@ impl Sorter {
         // how many rows make a record? The first range tells
         let first = cuts(self.samples.clone(), self.rows.div_ceil(ROWS_PER_FILE));
         let first_cut = first.first().map(String::as_str);
-        let (batch, duplicates) = self.merge(None, first_cut, join)?;
-        let records: usize = batch.iter().map(RecordBatch::num_rows).sum();
-        let rows_in_first = self.rows.div_ceil(first.len() + 1);
-        sorted.duplicates.extend(duplicates);
-        let Some(first_cut) = first_cut else {
-            sorted.pieces.extend(batch)?;
-            return Ok(Some(sorted));
-        };
+        let merged = self.merge(None, first_cut, join)?;
+        let records: usize = merged.batches.iter().map(RecordBatch::num_rows).sum();
+        sorted.duplicates.extend(merged.duplicates);
+        sorted.pieces.extend(merged.batches)?;
+        let Some(first_cut) = first_cut else { return Ok(Some(sorted)) };
         let rest: Vec<String> = self.samples.iter().filter(|id| id.as_str() > first_cut).cloned().collect();
-        let per_record = (rows_in_first as f64 / records.max(1) as f64).max(1.0);
+        let per_record = (merged.rows as f64 / records.max(1) as f64).max(1.0);
         let rows_per_piece = (ROWS_PER_FILE as f64 * 0.95 * per_record) as usize;
         let mut bounds = vec![first_cut.to_owned()];
-        bounds.extend(cuts(rest, (self.rows - rows_in_first.min(self.rows)).div_ceil(rows_per_piece).max(1)));
-        sorted.pieces.extend(batch)?;
+        bounds.extend(cuts(rest, (self.rows - merged.rows).div_ceil(rows_per_piece)));
         let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).skip(1).collect();
         let threads = rayon::current_num_threads();
         for range in ranges.chunks(threads) {
@@ -216,21 +214,16 @@ impl Sorter {
                 return Ok(None);
             }
             let made = range.par_iter().map(|&(from, to)| self.merge(from, to, join)).collect::<Result<Vec<_>, _>>()?;
-            for (batches, duplicates) in made {
-                sorted.pieces.extend(batches)?;
-                sorted.duplicates.extend(duplicates);
+            for merged in made {
+                sorted.pieces.extend(merged.batches)?;
+                sorted.duplicates.extend(merged.duplicates);
             }
         }
         Ok(Some(sorted))
     }
 
     /// The records with ids from `from` to before `to`.
-    fn merge(
-        &self,
-        from: Option<&str>,
-        to: Option<&str>,
-        join: bool,
-    ) -> Result<(Vec<RecordBatch>, Vec<Duplicate>), SortError> {
+    fn merge(&self, from: Option<&str>, to: Option<&str>, join: bool) -> Result<Merged, SortError> {
         let loaded = self
             .spilled
             .iter()
@@ -271,7 +264,7 @@ impl Sorter {
         if !builder.is_empty() {
             batches.push(builder.finish()?);
         }
-        Ok((batches, duplicates))
+        Ok(Merged { rows: places.len(), batches, duplicates })
     }
 
     fn load(&self, spilled: &Spilled) -> Result<Run, SortError> {
@@ -285,6 +278,14 @@ impl Sorter {
             tables.values().iter().zip(lines.values()).map(|(&table, &line)| Origin { table, line }).collect();
         Ok(Run { columns, origins, bytes: 0 })
     }
+}
+
+/// The records of a range of ids.
+struct Merged {
+    /// Rows that they come from.
+    rows: usize,
+    batches: Vec<RecordBatch>,
+    duplicates: Vec<Duplicate>,
 }
 
 /// Records and the rows that they come from, sorted by id.
