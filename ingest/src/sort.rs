@@ -4,6 +4,7 @@
 //! In the end the ids are cut into ranges, and each range is merged by itself, on any thread: rows of one id are joined,
 //! or reported as duplicates.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -58,10 +59,20 @@ pub enum SortError {
 struct Run {
     columns: RecordColumns,
     origins: Vec<Origin>,
+    /// The first and the last of the origins.
+    span: (Origin, Origin),
     bytes: usize,
 }
 
 impl Run {
+    fn new(columns: RecordColumns, origins: Vec<Origin>, bytes: usize) -> Run {
+        let none = Origin { table: 0, line: 0 };
+        let span = origins.iter().fold(None, |span: Option<(Origin, Origin)>, &origin| {
+            Some(span.map_or((origin, origin), |(first, last)| (first.min(origin), last.max(origin))))
+        });
+        Run { columns, origins, span: span.unwrap_or((none, none)), bytes }
+    }
+
     fn first_at(&self, id: Option<&str>) -> usize {
         let Some(id) = id else { return 0 };
         let (mut low, mut high) = (0, self.columns.len());
@@ -161,7 +172,8 @@ impl Sorter {
             let made = range
                 .par_iter()
                 .map(|&(from, to)| {
-                    let runs: Vec<&Run> = runs.iter().collect();
+                    let mut runs: Vec<&Run> = runs.iter().collect();
+                    runs.sort_by_key(|run| run.span);
                     let places = places(&runs, from, to);
                     places.chunks(SPILL_ROWS).map(|rows| spilled_batch(&runs, rows)).collect::<Result<Vec<_>, _>>()
                 })
@@ -230,7 +242,8 @@ impl Sorter {
             .filter(|s| from.is_none_or(|from| s.max.as_str() >= from) && to.is_none_or(|to| s.min.as_str() < to))
             .map(|spilled| self.load(spilled))
             .collect::<Result<Vec<Run>, SortError>>()?;
-        let runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
+        let mut runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
+        runs.sort_by_key(|run| run.span);
         let sources: Vec<&RecordColumns> = runs.iter().map(|run| &run.columns).collect();
         let places = places(&runs, from, to);
         let (mut batches, mut duplicates) = (Vec::new(), Vec::new());
@@ -238,7 +251,7 @@ impl Sorter {
         let mut numberings = vec![Numbering::default(); runs.len()];
         let mut group: Vec<(usize, usize)> = Vec::new();
         let id_of = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
-        for rows in places.chunk_by(|a, b| a.prefix == b.prefix && id_of(a) == id_of(b)) {
+        for rows in places.chunk_by(|a, b| a.is_of(b, &id_of)) {
             group.clear();
             for place in rows {
                 let part = (place.run as usize, place.row as usize);
@@ -276,7 +289,7 @@ impl Sorter {
         let lines = batch.column_by_name("line").and_then(|c| c.as_primitive_opt::<UInt64Type>()).ok_or_else(wrong)?;
         let origins =
             tables.values().iter().zip(lines.values()).map(|(&table, &line)| Origin { table, line }).collect();
-        Ok(Run { columns, origins, bytes: 0 })
+        Ok(Run::new(columns, origins, 0))
     }
 }
 
@@ -295,62 +308,102 @@ pub struct SortedRun(Run);
 ///
 /// # Errors
 /// A record cannot be written as columns.
-pub fn sort_run(mut rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError> {
-    rows.sort_by(|a, b| a.0.id.cmp(&b.0.id).then(a.1.cmp(&b.1)));
+pub fn sort_run(rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError> {
+    // records are large: their numbers are sorted, with the first bytes of the ids
+    let skip = shared_bytes(rows.iter().map(|(record, _)| record.id.as_str()));
+    let mut order: Vec<(Prefix, usize)> =
+        rows.iter().enumerate().map(|(row, (record, _))| (Prefix::new(&record.id, skip), row)).collect();
+    order.sort_unstable_by(|(a, i), (b, j)| {
+        let (a_row, b_row) = (&rows[*i], &rows[*j]);
+        a.order(b, || a_row.0.id.cmp(&b_row.0.id)).then_with(|| a_row.1.cmp(&b_row.1))
+    });
     let mut builder = BatchBuilder::default();
-    for (record, _) in &rows {
-        builder.push(record)?;
+    for (_, row) in &order {
+        builder.push(&rows[*row].0)?;
     }
     let batch = builder.finish()?;
     let columns = RecordColumns::read(&batch)?;
     let bytes = batch.get_array_memory_size() + columns.own_bytes() + rows.len() * size_of::<Origin>();
-    Ok(SortedRun(Run { columns, origins: rows.into_iter().map(|(_, origin)| origin).collect(), bytes }))
+    let origins = order.into_iter().map(|(_, row)| rows[row].1).collect();
+    Ok(SortedRun(Run::new(columns, origins, bytes)))
 }
 
-/// Where a row is among runs, with the first bytes of its id, which decide most comparisons.
+/// The first bytes of an id behind what all ids share, which decide most comparisons.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Prefix {
+    bytes: u128,
+    /// Whether these are all bytes of the id.
+    is_whole: bool,
+}
+
+impl Prefix {
+    const BYTES: usize = size_of::<u128>();
+
+    fn new(id: &str, skip: usize) -> Prefix {
+        let rest = id.as_bytes().get(skip..).unwrap_or_default();
+        let mut first = [0; Prefix::BYTES];
+        let n = rest.len().min(Prefix::BYTES);
+        first[..n].copy_from_slice(&rest[..n]);
+        // a byte of zero looks like the end
+        Prefix { bytes: u128::from_be_bytes(first), is_whole: n == rest.len() && !rest.contains(&0) }
+    }
+
+    /// The order of two ids; `whole` compares all of them.
+    fn order(&self, other: &Prefix, whole: impl FnOnce() -> Ordering) -> Ordering {
+        self.bytes.cmp(&other.bytes).then_with(|| {
+            if self.is_whole && other.is_whole { Ordering::Equal } else { whole() }
+        })
+    }
+}
+
+/// Where a row is among runs.
 struct Place {
-    prefix: u64,
+    prefix: Prefix,
     run: u32,
     row: u32,
 }
 
-/// The rows of runs with ids from `from` to before `to`, in the order of id and origin.
+impl Place {
+    fn is_of<'a>(&self, other: &Place, id: &impl Fn(&Place) -> &'a str) -> bool {
+        self.prefix.order(&other.prefix, || id(self).cmp(id(other))).is_eq()
+    }
+}
+
+/// The rows of runs with ids from `from` to before `to`, in the order of id and origin. The runs are in the order of
+/// their first origins.
 fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
-    // all ids of one dataset begin alike
-    let shared = runs.iter().filter(|r| !r.columns.is_empty()).fold(None, |shared: Option<&str>, run| {
-        let (first, last) = (run.columns.id.value(0), run.columns.id.value(run.columns.len() - 1));
-        let common = common_prefix(first, last);
-        Some(shared.map_or(common, |shared| common_prefix(shared, common)))
-    });
-    let skip = shared.map_or(0, str::len);
+    // all ids of one dataset begin alike, and those between two ids like both
+    let filled = runs.iter().filter(|run| !run.columns.is_empty());
+    let ends = filled.flat_map(|run| [0, run.columns.len() - 1].map(|row| run.columns.id.value(row)));
+    let skip = shared_bytes(ends);
     let mut places = Vec::new();
     for (number, run) in runs.iter().enumerate() {
         let end = to.map_or(run.columns.len(), |to| run.first_at(Some(to)));
         places.extend((run.first_at(from)..end).map(|row| Place {
-            prefix: prefix(&run.columns.id.value(row).as_bytes()[skip..]),
+            prefix: Prefix::new(run.columns.id.value(row), skip),
             run: number as u32,
             row: row as u32,
         }));
     }
     let id = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
     let origin = |place: &Place| runs[place.run as usize].origins[place.row as usize];
+    // rows of one id lie in the order of their origins in a run
+    let by_run = runs.windows(2).all(|pair| pair[0].span.1 < pair[1].span.0);
     places.sort_unstable_by(|a, b| {
-        a.prefix.cmp(&b.prefix).then_with(|| id(a).cmp(id(b))).then_with(|| origin(a).cmp(&origin(b)))
+        a.prefix.order(&b.prefix, || id(a).cmp(id(b))).then_with(|| {
+            if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) }
+        })
     });
     places
 }
 
-fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
-    let same = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
-    let end = (0..=same).rev().find(|&end| a.is_char_boundary(end)).unwrap_or_default();
-    &a[..end]
-}
-
-fn prefix(bytes: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let n = bytes.len().min(8);
-    first[..n].copy_from_slice(&bytes[..n]);
-    u64::from_be_bytes(first)
+/// How many bytes all these texts begin with.
+fn shared_bytes<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
+    let Some(first) = texts.next() else { return 0 };
+    let shared = |length: usize, text: &str| {
+        first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count()
+    };
+    texts.fold(first.len(), shared)
 }
 
 /// Rows that name different materials are no parts of one record.

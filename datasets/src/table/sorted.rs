@@ -130,11 +130,6 @@ impl Table {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(TableError::Dataset(format!("dataset `{}` is there twice in one commit", twice[0])));
         }
-        let mut names: Vec<&str> = sets.iter().map(|(dataset, _)| dataset.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(TableError::Dataset(format!("dataset `{}` is there twice in one commit", twice[0])));
-        }
         let transaction = |dataset: &DatasetInfo| Some(Transaction::new(key_id(&dataset.name, key?), KEY_OF_DATASET));
         let transactions: Vec<Transaction> = sets.iter().filter_map(|(dataset, _)| transaction(dataset)).collect();
         // files that a lost race left written: they serve again where the same rows are new

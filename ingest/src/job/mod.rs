@@ -238,14 +238,14 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
             let job = TableJob {
                 number: tables.len() as u32,
                 shown: table.shown.clone(),
-                layout,
+                mapping,
                 gathering: &gathering,
                 watch,
                 keeps_rows: request.refused.is_some(),
             };
             tables.push(table.shown.clone());
             names.push(table.name.clone());
-            job.run(table, threads)?;
+            job.run(table, &layout, threads)?;
             lock(&gathering).end_table()?;
         }
     }
@@ -371,7 +371,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct TableJob<'a> {
     number: u32,
     shown: String,
-    layout: Layout<'a>,
+    mapping: &'a Mapping,
     gathering: &'a Mutex<Gathering>,
     watch: &'a Watch,
     /// Whether refused rows are written to a file.
@@ -436,16 +436,20 @@ struct Feed {
 }
 
 impl TableJob<'_> {
-    fn run(&self, table: read::Table, threads: usize) -> Result<(), JobError> {
+    fn run(&self, table: read::Table, layout: &Layout<'_>, threads: usize) -> Result<(), JobError> {
         let first = lock(self.gathering).next;
         let mut feed = Feed { table, next: first };
         // small tables, of which there may be thousands, need no threads
         let Some(one) = feed.table.next_chunk() else { return Ok(()) };
-        self.chunk(feed.next, one)?;
+        self.chunk(layout, feed.next, one)?;
         feed.next += 1;
         let Some(two) = feed.table.next_chunk() else { return Ok(()) };
         let feed = Mutex::new((feed, Some(two)));
         let work = || -> Result<(), JobError> {
+            let layout = {
+                let guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
+                Layout::new(self.mapping, &guard.0.table)?
+            };
             loop {
                 let (number, chunk) = {
                     let mut guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -454,7 +458,7 @@ impl TableJob<'_> {
                     feed.next += 1;
                     (feed.next - 1, chunk)
                 };
-                self.chunk(number, chunk)?;
+                self.chunk(&layout, number, chunk)?;
             }
         };
         std::thread::scope(|scope| {
@@ -468,7 +472,7 @@ impl TableJob<'_> {
     }
 
     /// Reads the rows of a chunk.
-    fn chunk(&self, number: u64, mut chunk: Box<dyn Chunk>) -> Result<(), JobError> {
+    fn chunk(&self, layout: &Layout<'_>, number: u64, mut chunk: Box<dyn Chunk>) -> Result<(), JobError> {
         self.watch.go_on()?;
         let mut found = Findings::default();
         let mut accepted: Vec<(Record, Origin)> = Vec::new();
@@ -479,7 +483,7 @@ impl TableJob<'_> {
             match read {
                 Ok(()) => {
                     let place = Place { file: &self.shown, line: row.line };
-                    match self.layout.record(&row, place, &mut words) {
+                    match layout.record(&row, place, &mut words) {
                         Ok(made) => {
                             found.findings.extend(made.findings);
                             accepted.push((made.record, Origin { table: self.number, line: row.line }));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datasets::element::Element;
 use datasets::formula::Basis;
 
-use super::{Condition, Deviations, IdPart, Layout, Text, Value};
+use super::{Condition, Derived, Deviations, IdPart, Layout, Text, Value};
 use crate::check;
 use crate::mapping::{
     Attribute, Fractions, Mapping, ResolvedQuantity, ResolvedValue, TextSource, Uncertainty, ValueColumn, When,
@@ -115,6 +115,7 @@ impl<'a> Layout<'a> {
             structure_source: material.text(file.defaults.source.as_ref())?,
             id: id.collect::<Result<_, _>>()?,
             combinations: check::may_contradict(mapping.values.iter().map(|v| v.property.key.as_str())),
+            derived: Derived::default(),
             values,
             attributes,
         })

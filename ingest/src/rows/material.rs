@@ -211,13 +211,16 @@ impl Layout<'_> {
     ) {
         if let Some(described) = &identity.described {
             let computed = self.mapping.file.defaults.evidence == Some(Evidence::Computed);
-            let of = if computed { "derived from DFT volume" } else { "derived from volume" };
+            let of = if computed { &self.derived.from_computed_volume } else { &self.derived.from_volume };
             let source = self.structure_source.as_ref().and_then(|s| s.get(row, words));
-            let values = [("volume_per_atom", described.volume_per_atom), ("density", described.density)];
+            let values = [
+                (&self.derived.volume_per_atom, described.volume_per_atom),
+                (&self.derived.density, described.density),
+            ];
             for (property, value) in values {
                 let Some(value) = value.map(to_24_bits).filter(|v| v.is_finite() && *v > 0.0) else { continue };
-                if !measurements.iter().any(|m| &*m.property == property) {
-                    let method = words.get("", if property == "density" { of } else { "from the structure" });
+                if !measurements.iter().any(|m| m.property == *property) {
+                    let method = if property == &self.derived.density { of } else { &self.derived.from_structure };
                     measurements.push(derived(property, value, method, source.clone()));
                 }
             }
@@ -231,15 +234,11 @@ impl Layout<'_> {
             if !value.is_finite() {
                 continue;
             }
-            // as the dictionary names it, for the deviation of such values
-            let method = words.get(
-                "",
-                match volume.evidence {
-                    Evidence::Computed => "derived from DFT volume",
-                    _ => "derived from volume",
-                },
-            );
-            let mut density = derived("density", value, method, volume.source.clone());
+            let method = match volume.evidence {
+                Evidence::Computed => &self.derived.from_computed_volume,
+                _ => &self.derived.from_volume,
+            };
+            let mut density = derived(&self.derived.density, value, method, volume.source.clone());
             density.temperature_k = volume.temperature_k;
             density.pressure_pa = volume.pressure_pa;
             measurements.push(density);
@@ -247,15 +246,15 @@ impl Layout<'_> {
     }
 }
 
-fn derived(property: &str, value: f64, method: Arc<str>, source: Option<Arc<str>>) -> Measurement {
+fn derived(property: &Arc<str>, value: f64, method: &Arc<str>, source: Option<Arc<str>>) -> Measurement {
     Measurement {
-        property: Arc::from(property),
+        property: Arc::clone(property),
         value,
         given_value: None,
         given_unit: None,
         uncertainty: None,
         evidence: Evidence::Derived,
-        method: Some(method),
+        method: Some(Arc::clone(method)),
         source,
         temperature_k: None,
         pressure_pa: None,
@@ -287,9 +286,19 @@ fn mismatch(identity: &Identity, described: &Described) -> Option<String> {
     }
 }
 
-/// The canonical formula with every amount written, `Mo3Nb1`.
-pub(super) fn written_out(formula: &Formula) -> String {
-    formula.amounts().iter().map(|(element, amount)| format!("{element}{amount}")).collect()
+/// Whether the text is the canonical formula with every amount written, `Mo3Nb1`.
+pub(super) fn is_written_out(formula: &Formula, text: &str) -> bool {
+    let mut rest = text;
+    for &(element, amount) in formula.amounts() {
+        let Some(behind) = rest.strip_prefix(element.symbol()) else { return false };
+        let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, behind) = behind.split_at(digits);
+        if number.starts_with('0') || number.parse() != Ok(amount) {
+            return false;
+        }
+        rest = behind;
+    }
+    rest.is_empty()
 }
 
 /// The number of a space group by its number or its Hermann-Mauguin symbol, short or full, in any setting (`225`,

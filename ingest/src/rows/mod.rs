@@ -21,7 +21,7 @@ use crate::value::NumberFormat;
 
 pub use material::space_group;
 
-/// The columns of one file, by position: what the mapping says, looked up once. Several threads may share it.
+/// The columns of one file, by position: what the mapping says, looked up once. Threads are quicker with one each.
 pub struct Layout<'a> {
     mapping: &'a Mapping,
     numbers: NumberFormat,
@@ -40,6 +40,7 @@ pub struct Layout<'a> {
     id: Vec<IdPart>,
     /// Whether the values can contradict each other at all.
     combinations: bool,
+    derived: Derived,
     values: Vec<Value<'a>>,
     attributes: Vec<(String, usize)>,
 }
@@ -82,6 +83,29 @@ struct Value<'a> {
 struct Condition<'a> {
     quantity: &'a ResolvedQuantity,
     position: Option<usize>,
+}
+
+/// The words of values that follow from others. Each layout has its own: threads that share a word wait for each other
+/// to count its users.
+struct Derived {
+    density: Arc<str>,
+    volume_per_atom: Arc<str>,
+    from_structure: Arc<str>,
+    from_volume: Arc<str>,
+    from_computed_volume: Arc<str>,
+}
+
+impl Default for Derived {
+    /// As the dictionary names them, for the deviations of such values.
+    fn default() -> Self {
+        Derived {
+            density: Arc::from("density"),
+            volume_per_atom: Arc::from("volume_per_atom"),
+            from_structure: Arc::from("from the structure"),
+            from_volume: Arc::from("derived from volume"),
+            from_computed_volume: Arc::from("derived from DFT volume"),
+        }
+    }
 }
 
 impl Text {
@@ -186,17 +210,13 @@ impl Layout<'_> {
         if self.combinations && measurements.len() > 1 {
             flagged.extend(check::combinations(place, &measurements));
         }
-        let formula_given = self
-            .formula
-            .and_then(|position| row.cells.get(position))
-            .map(|given| given.trim().to_owned())
-            .filter(|given| !given.is_empty());
         let reduced = identity.formula.as_ref().map(Formula::reduced);
+        let given = self.formula.and_then(|position| row.cells.get(position)).unwrap_or_default().trim();
         // a text that only writes the canonical formula out, ones and all, says nothing more than it
-        let formula_given = formula_given.filter(|given| {
-            let written = identity.formula.as_ref().map(material::written_out);
-            reduced.as_ref() != Some(given) && written.is_none_or(|written| written != *given)
-        });
+        let says_no_more = given.is_empty()
+            || reduced.as_deref() == Some(given)
+            || identity.formula.as_ref().is_some_and(|formula| material::is_written_out(formula, given));
+        let formula_given = (!says_no_more).then(|| given.to_owned());
         let attributes: BTreeMap<String, String> =
             self.attributes.iter().filter_map(|(key, position)| Some((key.clone(), text(Some(*position))?))).collect();
         let source_id = self.source_id(row, reduced.as_deref());
@@ -206,7 +226,7 @@ impl Layout<'_> {
             return Err(vec![place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend)]);
         }
         let record = Record {
-            id: format!("{}/{source_id}", self.mapping.dataset.name),
+            id: [&self.mapping.dataset.name, "/", &source_id].concat(),
             name,
             formula_given,
             formula: reduced,
