@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, UInt32Type, UInt64Type
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use datasets::columns::{BatchBuilder, Numbering, RecordColumns};
+use datasets::columns::{Numbering, RecordColumns, Rows, RowsBuilder};
 use datasets::record::{Record, dataset_of};
 use datasets::table::{ROWS_PER_FILE, SortedRecords, TableError};
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ pub enum SortError {
 
 /// Sorted rows in memory.
 struct Run {
-    columns: RecordColumns,
+    rows: Rows,
     origins: Vec<Origin>,
     /// The first and the last of the origins.
     span: (Origin, Origin),
@@ -65,20 +65,27 @@ struct Run {
 }
 
 impl Run {
-    fn new(columns: RecordColumns, origins: Vec<Origin>, bytes: usize) -> Run {
+    fn new(rows: Rows, origins: Vec<Origin>) -> Run {
         let none = Origin { table: 0, line: 0 };
         let span = origins.iter().fold(None, |span: Option<(Origin, Origin)>, &origin| {
             Some(span.map_or((origin, origin), |(first, last)| (first.min(origin), last.max(origin))))
         });
-        Run { columns, origins, span: span.unwrap_or((none, none)), bytes }
+        let bytes = rows.bytes() + size_of::<Origin>() * origins.capacity();
+        Run { rows, origins, span: span.unwrap_or((none, none)), bytes }
     }
 
+    /// One past the last row with an id before `to`.
+    fn end_at(&self, to: Option<&str>) -> usize {
+        to.map_or(self.rows.len(), |to| self.first_at(Some(to)))
+    }
+
+    /// The first row with an id from `id` on.
     fn first_at(&self, id: Option<&str>) -> usize {
         let Some(id) = id else { return 0 };
-        let (mut low, mut high) = (0, self.columns.len());
+        let (mut low, mut high) = (0, self.rows.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.columns.id.value(middle) < id { low = middle + 1 } else { high = middle }
+            if self.rows.id(middle) < id { low = middle + 1 } else { high = middle }
         }
         low
     }
@@ -146,13 +153,12 @@ impl Sorter {
     /// The scratch folder is full.
     pub fn add(&mut self, run: SortedRun) -> Result<(), SortError> {
         let SortedRun(run) = run;
-        if run.columns.is_empty() {
+        if run.rows.is_empty() {
             return Ok(());
         }
-        self.rows += run.columns.len();
-        self.samples.extend(
-            (SAMPLE_EVERY / 2..run.columns.len()).step_by(SAMPLE_EVERY).map(|row| run.columns.id.value(row).to_owned()),
-        );
+        self.rows += run.rows.len();
+        self.samples
+            .extend((SAMPLE_EVERY / 2..run.rows.len()).step_by(SAMPLE_EVERY).map(|row| run.rows.id(row).to_owned()));
         self.bytes += run.bytes;
         self.runs.push(run);
         if self.bytes > self.memory { self.spill() } else { Ok(()) }
@@ -164,7 +170,7 @@ impl Sorter {
         let failed = |why| SortError::Scratch { folder: folder.clone(), why };
         let file = Arc::new(ScratchFile::new(&folder).map_err(failed)?);
         let runs = std::mem::take(&mut self.runs);
-        let rows = runs.iter().map(|r| r.columns.len()).sum::<usize>();
+        let rows = runs.iter().map(|r| r.rows.len()).sum::<usize>();
         let cuts = cuts(self.samples.clone(), rows.div_ceil(SPILL_ROWS * 16).max(1));
         self.bytes = 0;
         let (mut at, mut batches) = (0u64, Vec::new());
@@ -244,13 +250,15 @@ impl Sorter {
             .collect::<Result<Vec<Run>, SortError>>()?;
         let mut runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
         runs.sort_by_key(|run| run.span);
-        let sources: Vec<&RecordColumns> = runs.iter().map(|run| &run.columns).collect();
+        let sources: Vec<&Rows> = runs.iter().map(|run| &run.rows).collect();
         let places = places(&runs, from, to);
         let (mut batches, mut duplicates) = (Vec::new(), Vec::new());
-        let mut builder = BatchBuilder::default();
+        let values: usize = runs.iter().map(|run| run.rows.values_in(run.first_at(from), run.end_at(to))).sum();
+        let room = || RowsBuilder::with_capacity(places.len().min(ROWS_PER_FILE), values, 0);
+        let mut builder = room();
         let mut numberings = vec![Numbering::default(); runs.len()];
         let mut group: Vec<(usize, usize)> = Vec::new();
-        let id_of = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
+        let id_of = |place: &Place| runs[place.run as usize].rows.id(place.row as usize);
         for rows in places.chunk_by(|a, b| a.is_of(b, &id_of)) {
             group.clear();
             for place in rows {
@@ -270,26 +278,25 @@ impl Sorter {
             }
             builder.push_joined(&sources, &mut numberings, &group)?;
             if builder.len() == ROWS_PER_FILE {
-                batches.push(std::mem::take(&mut builder).finish()?);
+                batches.push(std::mem::replace(&mut builder, room()).finish()?.into_batch()?);
                 numberings = vec![Numbering::default(); runs.len()];
             }
         }
         if !builder.is_empty() {
-            batches.push(builder.finish()?);
+            batches.push(builder.finish()?.into_batch()?);
         }
         Ok(Merged { rows: places.len(), batches, duplicates })
     }
 
     fn load(&self, spilled: &Spilled) -> Result<Run, SortError> {
         let batch = spilled.file.read(spilled.at, spilled.length).map_err(|e| e.into_sort_error(&self.scratch))?;
-        let columns = RecordColumns::read(&batch)?;
         let wrong = || ArrowError::SchemaError("a spilled batch lacks its origins".into());
         let tables =
             batch.column_by_name("table").and_then(|c| c.as_primitive_opt::<UInt32Type>()).ok_or_else(wrong)?;
         let lines = batch.column_by_name("line").and_then(|c| c.as_primitive_opt::<UInt64Type>()).ok_or_else(wrong)?;
         let origins =
             tables.values().iter().zip(lines.values()).map(|(&table, &line)| Origin { table, line }).collect();
-        Ok(Run::new(columns, origins, 0))
+        Ok(Run::new(Rows::read(&batch)?, origins))
     }
 }
 
@@ -308,7 +315,7 @@ pub struct SortedRun(Run);
 ///
 /// # Errors
 /// A record cannot be written as columns.
-pub fn sort_run(rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError> {
+pub fn sort_run(rows: &[(Record, Origin)]) -> Result<SortedRun, SortError> {
     // records are large: their numbers are sorted, with the first bytes of the ids
     let skip = shared_bytes(rows.iter().map(|(record, _)| record.id.as_str()));
     let mut order: Vec<(Prefix, usize)> =
@@ -317,15 +324,12 @@ pub fn sort_run(rows: Vec<(Record, Origin)>) -> Result<SortedRun, SortError> {
         let (a_row, b_row) = (&rows[*i], &rows[*j]);
         a.order(b, || a_row.0.id.cmp(&b_row.0.id)).then_with(|| a_row.1.cmp(&b_row.1))
     });
-    let mut builder = BatchBuilder::default();
+    let mut builder = RowsBuilder::for_records(rows.iter().map(|(record, _)| record));
     for (_, row) in &order {
         builder.push(&rows[*row].0)?;
     }
-    let batch = builder.finish()?;
-    let columns = RecordColumns::read(&batch)?;
-    let bytes = batch.get_array_memory_size() + columns.own_bytes() + rows.len() * size_of::<Origin>();
     let origins = order.into_iter().map(|(_, row)| rows[row].1).collect();
-    Ok(SortedRun(Run::new(columns, origins, bytes)))
+    Ok(SortedRun(Run::new(builder.finish()?, origins)))
 }
 
 /// The first bytes of an id behind what all ids share, which decide most comparisons.
@@ -350,9 +354,11 @@ impl Prefix {
 
     /// The order of two ids; `whole` compares all of them.
     fn order(&self, other: &Prefix, whole: impl FnOnce() -> Ordering) -> Ordering {
-        self.bytes.cmp(&other.bytes).then_with(|| {
-            if self.is_whole && other.is_whole { Ordering::Equal } else { whole() }
-        })
+        self.bytes.cmp(&other.bytes).then_with(
+            || {
+                if self.is_whole && other.is_whole { Ordering::Equal } else { whole() }
+            },
+        )
     }
 }
 
@@ -373,26 +379,25 @@ impl Place {
 /// their first origins.
 fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
     // all ids of one dataset begin alike, and those between two ids like both
-    let filled = runs.iter().filter(|run| !run.columns.is_empty());
-    let ends = filled.flat_map(|run| [0, run.columns.len() - 1].map(|row| run.columns.id.value(row)));
+    let filled = runs.iter().filter(|run| !run.rows.is_empty());
+    let ends = filled.flat_map(|run| [0, run.rows.len() - 1].map(|row| run.rows.id(row)));
     let skip = shared_bytes(ends);
     let mut places = Vec::new();
     for (number, run) in runs.iter().enumerate() {
-        let end = to.map_or(run.columns.len(), |to| run.first_at(Some(to)));
-        places.extend((run.first_at(from)..end).map(|row| Place {
-            prefix: Prefix::new(run.columns.id.value(row), skip),
+        places.extend((run.first_at(from)..run.end_at(to)).map(|row| Place {
+            prefix: Prefix::new(run.rows.id(row), skip),
             run: number as u32,
             row: row as u32,
         }));
     }
-    let id = |place: &Place| runs[place.run as usize].columns.id.value(place.row as usize);
+    let id = |place: &Place| runs[place.run as usize].rows.id(place.row as usize);
     let origin = |place: &Place| runs[place.run as usize].origins[place.row as usize];
     // rows of one id lie in the order of their origins in a run
     let by_run = runs.windows(2).all(|pair| pair[0].span.1 < pair[1].span.0);
     places.sort_unstable_by(|a, b| {
-        a.prefix.order(&b.prefix, || id(a).cmp(id(b))).then_with(|| {
-            if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) }
-        })
+        a.prefix
+            .order(&b.prefix, || id(a).cmp(id(b)))
+            .then_with(|| if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) })
     });
     places
 }
@@ -400,18 +405,14 @@ fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
 /// How many bytes all these texts begin with.
 fn shared_bytes<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
     let Some(first) = texts.next() else { return 0 };
-    let shared = |length: usize, text: &str| {
-        first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count()
-    };
+    let shared =
+        |length: usize, text: &str| first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count();
     texts.fold(first.len(), shared)
 }
 
 /// Rows that name different materials are no parts of one record.
-fn same_material(sources: &[&RecordColumns], group: &[(usize, usize)], part: (usize, usize)) -> bool {
-    let formula = |(run, row): (usize, usize)| {
-        let column = &sources[run].formula;
-        column.is_valid(row).then(|| column.value(row))
-    };
+fn same_material(sources: &[&Rows], group: &[(usize, usize)], part: (usize, usize)) -> bool {
+    let formula = |(run, row): (usize, usize)| sources[run].formula(row);
     let known = group.iter().find_map(|&part| formula(part));
     let new = formula(part);
     known.is_none() || new.is_none() || known == new
@@ -432,13 +433,13 @@ fn ranges(cuts: &[String]) -> impl Iterator<Item = (Option<&str>, Option<&str>)>
 }
 
 fn spilled_batch(runs: &[&Run], rows: &[Place]) -> Result<(Vec<u8>, String, String), ArrowError> {
-    let sources: Vec<&RecordColumns> = runs.iter().map(|run| &run.columns).collect();
+    let sources: Vec<&Rows> = runs.iter().map(|run| &run.rows).collect();
     let mut numberings = vec![Numbering::default(); runs.len()];
-    let mut builder = BatchBuilder::default();
+    let mut builder = RowsBuilder::default();
     for place in rows {
         builder.push_joined(&sources, &mut numberings, &[(place.run as usize, place.row as usize)])?;
     }
-    let batch = builder.finish()?;
+    let batch = builder.finish()?.into_batch()?;
     let origins = || rows.iter().map(|place| runs[place.run as usize].origins[place.row as usize]);
     let ids = RecordColumns::ids(&batch)?;
     let (min, max) = (ids.value(0).to_owned(), ids.value(ids.len() - 1).to_owned());

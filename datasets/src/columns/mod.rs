@@ -4,7 +4,7 @@
 //! evidence, method, source) are dictionary-encoded; on disk they are plain Parquet strings, so every reader of Delta
 //! tables reads them.
 
-mod build;
+mod rows;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 
 use crate::record::{Evidence, Measurement, Record};
 
-pub use build::{BatchBuilder, Numbering};
+pub use rows::{Numbering, Rows, RowsBuilder};
 
 /// Name of the partition column of the record table; it is a folder name, not a column of the files.
 pub const DATASET: &str = "dataset";
@@ -78,11 +78,11 @@ pub fn table_schema() -> Schema {
 
 /// Rows → one batch of [`file_schema`].
 pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
-    let mut builder = BatchBuilder::default();
+    let mut builder = RowsBuilder::for_records(records.iter());
     for record in records {
         builder.push(record)?;
     }
-    builder.finish()
+    builder.finish()?.into_batch()
 }
 
 /// A column of words: dictionary-encoded, or plain where another program wrote the file.
@@ -190,6 +190,20 @@ impl RecordColumns {
         column.as_string_opt::<i32>().cloned().ok_or_else(|| wrong_type("id"))
     }
 
+    /// The keys of the properties of a batch that [`to_batch`] or [`Rows::into_batch`] made, each once.
+    ///
+    /// # Errors
+    /// There is no column of properties.
+    pub(crate) fn properties(batch: &RecordBatch) -> Result<Vec<Arc<str>>, ArrowError> {
+        let list = batch.column_by_name("measurements").and_then(|column| column.as_list_opt::<i32>());
+        let values = list.and_then(|list| list.values().as_struct_opt()).ok_or_else(|| missing("measurements"))?;
+        let words = values.column_by_name("property").ok_or_else(|| missing("property"))?;
+        match words.as_any().downcast_ref::<DictionaryArray<Int32Type>>() {
+            Some(words) => Ok(Words::read(words.values())?.words),
+            None => Ok(Words::read(words)?.words),
+        }
+    }
+
     /// The columns of a batch.
     ///
     /// # Errors
@@ -238,12 +252,6 @@ impl RecordColumns {
         })
     }
 
-    /// Bytes that it holds beside the arrays of its batch.
-    pub fn own_bytes(&self) -> usize {
-        let words = [&self.class, &self.property, &self.evidence, &self.method, &self.source, &self.given_unit];
-        words.iter().map(|words| size_of_val(words.keys())).sum::<usize>() + size_of_val(self.offsets.as_slice())
-    }
-
     /// Number of records.
     pub fn len(&self) -> usize {
         self.id.len()
@@ -271,10 +279,6 @@ impl RecordColumns {
             attributes: read_map(&self.attributes, row),
             measurements: span.map(|i| self.measurement(i)).collect(),
         }
-    }
-
-    fn is_derived(&self, i: usize) -> bool {
-        self.evidence.get(i).is_some_and(|word| &**word == Evidence::Derived.as_str())
     }
 
     fn measurement(&self, i: usize) -> Measurement {
@@ -387,18 +391,22 @@ pub(crate) mod tests {
         assert_eq!(columns.len(), 2);
         assert_eq!((0..2).map(|row| columns.record(row)).collect::<Vec<_>>(), records);
 
-        // and through the columns of another batch, whose words have other numbers
-        let mut builder = BatchBuilder::default();
+        // and through other rows, whose words have other numbers
+        let rows = Rows::read(&to_batch(&records).unwrap()).unwrap();
+        assert_eq!((0..2).map(|row| rows.record(row)).collect::<Vec<_>>(), records);
+        let mut builder = RowsBuilder::default();
         let mut other = records[0].clone();
         other.measurements[0].property = "hardness_vickers".into();
         other.class = Some("ceramic".into());
         builder.push(&other).unwrap();
         let mut numberings = [Numbering::default()];
         for row in [1, 0, 0] {
-            builder.push_joined(&[&columns], &mut numberings, &[(0, row)]).unwrap();
+            builder.push_joined(&[&rows], &mut numberings, &[(0, row)]).unwrap();
         }
-        let again = RecordColumns::read(&builder.finish().unwrap()).unwrap();
-        let want = [&other, &records[1], &records[0], &records[0]];
-        assert_eq!((0..4).map(|row| again.record(row)).collect::<Vec<_>>(), want.map(Clone::clone));
+        let again = builder.finish().unwrap();
+        let want = [&other, &records[1], &records[0], &records[0]].map(Clone::clone);
+        assert_eq!((0..4).map(|row| again.record(row)).collect::<Vec<_>>(), want);
+        let again = RecordColumns::read(&again.into_batch().unwrap()).unwrap();
+        assert_eq!((0..4).map(|row| again.record(row)).collect::<Vec<_>>(), want);
     }
 }

@@ -54,9 +54,10 @@ impl SortedRecords for Defined {
 
     fn read(&self, piece: usize) -> Result<RecordBatch, TableError> {
         let batch = self.records.read(piece)?;
-        let columns = RecordColumns::read(&batch)?;
         let own = |key: &&Arc<str>| key.contains(':') && self.terms.property(key).is_none();
-        let Some(key) = columns.property.words().iter().find(own) else { return Ok(batch) };
+        let properties = RecordColumns::properties(&batch)?;
+        let Some(key) = properties.iter().find(own) else { return Ok(batch) };
+        let columns = RecordColumns::read(&batch)?;
         let is_of = |row: &usize| {
             let span = columns.offsets[*row]..columns.offsets[*row + 1];
             span.into_iter().any(|i| columns.property.get(i).is_some_and(|word| word == key))

@@ -300,7 +300,7 @@ fn read_export(
     let end = |(found, accepted): (Findings, Vec<(Record, Origin)>)| -> Result<(), JobError> {
         watch.go_on()?;
         watch.count(found.rows, found.refused, &found.findings);
-        let run = sort_run(accepted)?;
+        let run = sort_run(&accepted)?;
         let mut gathering = lock(gathering);
         gathering.sorter.add(run)?;
         let next = gathering.next;
@@ -429,6 +429,14 @@ impl Gathering {
     }
 }
 
+/// What a thread uses again from chunk to chunk.
+#[derive(Default)]
+struct Room {
+    words: Words,
+    accepted: Vec<(Record, Origin)>,
+    row: Row,
+}
+
 /// The rows of a table that are still to be read, with the number of the next chunk.
 struct Feed {
     table: read::Table,
@@ -441,7 +449,8 @@ impl TableJob<'_> {
         let mut feed = Feed { table, next: first };
         // small tables, of which there may be thousands, need no threads
         let Some(one) = feed.table.next_chunk() else { return Ok(()) };
-        self.chunk(layout, feed.next, one)?;
+        let mut room = Room::default();
+        self.chunk(layout, &mut room, feed.next, one)?;
         feed.next += 1;
         let Some(two) = feed.table.next_chunk() else { return Ok(()) };
         let feed = Mutex::new((feed, Some(two)));
@@ -450,6 +459,7 @@ impl TableJob<'_> {
                 let guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
                 Layout::new(self.mapping, &guard.0.table)?
             };
+            let mut room = Room::default();
             loop {
                 let (number, chunk) = {
                     let mut guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -458,7 +468,7 @@ impl TableJob<'_> {
                     feed.next += 1;
                     (feed.next - 1, chunk)
                 };
-                self.chunk(&layout, number, chunk)?;
+                self.chunk(&layout, &mut room, number, chunk)?;
             }
         };
         std::thread::scope(|scope| {
@@ -472,18 +482,22 @@ impl TableJob<'_> {
     }
 
     /// Reads the rows of a chunk.
-    fn chunk(&self, layout: &Layout<'_>, number: u64, mut chunk: Box<dyn Chunk>) -> Result<(), JobError> {
+    fn chunk(
+        &self,
+        layout: &Layout<'_>,
+        room: &mut Room,
+        number: u64,
+        mut chunk: Box<dyn Chunk>,
+    ) -> Result<(), JobError> {
         self.watch.go_on()?;
         let mut found = Findings::default();
-        let mut accepted: Vec<(Record, Origin)> = Vec::new();
-        let mut words = Words::default();
-        let mut row = Row::default();
-        while let Some(read) = chunk.next_row(&mut row) {
+        let Room { words, accepted, row } = room;
+        while let Some(read) = chunk.next_row(row) {
             found.rows += 1;
             match read {
                 Ok(()) => {
                     let place = Place { file: &self.shown, line: row.line };
-                    match layout.record(&row, place, &mut words) {
+                    match layout.record(row, place, words) {
                         Ok(made) => {
                             found.findings.extend(made.findings);
                             accepted.push((made.record, Origin { table: self.number, line: row.line }));
@@ -511,6 +525,7 @@ impl TableJob<'_> {
             }
         }
         let run = sort_run(accepted)?;
+        accepted.clear();
         self.watch.count(found.rows, found.refused, &found.findings);
         let mut gathering = lock(self.gathering);
         gathering.sorter.add(run)?;

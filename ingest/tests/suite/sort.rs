@@ -50,7 +50,7 @@ fn fill(mut sorter: Sorter) -> Sorter {
             let id = (row * 7_919) % 15_000;
             (record(id, if row.is_multiple_of(2) { id } else { row }), Origin { table: 0, line: row })
         });
-        sorter.add(sort_run(rows.collect()).unwrap()).unwrap();
+        sorter.add(sort_run(&rows.collect::<Vec<_>>()).unwrap()).unwrap();
     }
     sorter
 }
@@ -78,7 +78,7 @@ fn a_sort_that_is_told_to_stop_stops() {
     let mut sorter = Sorter::with_memory(folder.path(), 1);
     for run in 0..2 {
         let rows = (0..60_000).map(|n| (record(run * 60_000 + n, 0), Origin { table: 0, line: n }));
-        sorter.add(sort_run(rows.collect()).unwrap()).unwrap();
+        sorter.add(sort_run(&rows.collect::<Vec<_>>()).unwrap()).unwrap();
     }
     assert!(sorter.finish(false, &|| false).unwrap().is_none());
 }
