@@ -147,7 +147,7 @@ impl Sorter {
         Sorter { memory: bytes, ..Sorter::new(scratch) }
     }
 
-    /// Adds a run made by [`sort_run`].
+    /// Adds a run made by a [`RunBuilder`].
     ///
     /// # Errors
     /// The scratch folder is full.
@@ -212,20 +212,10 @@ impl Sorter {
         if self.rows == 0 {
             return Ok(Some(sorted));
         }
-        // how many rows make a record? The first range tells
-        let first = cuts(self.samples.clone(), self.rows.div_ceil(ROWS_PER_FILE));
-        let first_cut = first.first().map(String::as_str);
-        let merged = self.merge(None, first_cut, join)?;
-        let records: usize = merged.batches.iter().map(RecordBatch::num_rows).sum();
-        sorted.duplicates.extend(merged.duplicates);
-        sorted.pieces.extend(merged.batches)?;
-        let Some(first_cut) = first_cut else { return Ok(Some(sorted)) };
-        let rest: Vec<String> = self.samples.iter().filter(|id| id.as_str() > first_cut).cloned().collect();
-        let per_record = (merged.rows as f64 / records.max(1) as f64).max(1.0);
+        let per_record = self.rows_of_a_record()?;
         let rows_per_piece = (ROWS_PER_FILE as f64 * 0.95 * per_record) as usize;
-        let mut bounds = vec![first_cut.to_owned()];
-        bounds.extend(cuts(rest, (self.rows - merged.rows).div_ceil(rows_per_piece)));
-        let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).skip(1).collect();
+        let bounds = cuts(self.samples.clone(), self.rows.div_ceil(rows_per_piece));
+        let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).collect();
         let threads = rayon::current_num_threads();
         for range in ranges.chunks(threads) {
             if !go_on() {
@@ -240,14 +230,30 @@ impl Sorter {
         Ok(Some(sorted))
     }
 
-    /// The records with ids from `from` to before `to`.
-    fn merge(&self, from: Option<&str>, to: Option<&str>, join: bool) -> Result<Merged, SortError> {
-        let loaded = self
-            .spilled
+    /// How many rows make a record, on average: counted in the first of the ranges that hold a file's rows.
+    fn rows_of_a_record(&self) -> Result<f64, SortError> {
+        let first = cuts(self.samples.clone(), self.rows.div_ceil(ROWS_PER_FILE));
+        let Some(end) = first.first() else { return Ok(1.0) };
+        let loaded = self.loaded(None, Some(end))?;
+        let runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
+        let places = places(&runs, None, Some(end));
+        let id_of = |place: &Place| runs[place.run as usize].rows.id(place.row as usize);
+        let records = places.chunk_by(|a, b| a.is_of(b, &id_of)).count();
+        Ok(places.len() as f64 / records.max(1) as f64)
+    }
+
+    /// The batches on disk with ids from `from` to before `to`.
+    fn loaded(&self, from: Option<&str>, to: Option<&str>) -> Result<Vec<Run>, SortError> {
+        self.spilled
             .iter()
             .filter(|s| from.is_none_or(|from| s.max.as_str() >= from) && to.is_none_or(|to| s.min.as_str() < to))
             .map(|spilled| self.load(spilled))
-            .collect::<Result<Vec<Run>, SortError>>()?;
+            .collect()
+    }
+
+    /// The records with ids from `from` to before `to`.
+    fn merge(&self, from: Option<&str>, to: Option<&str>, join: bool) -> Result<Merged, SortError> {
+        let loaded = self.loaded(from, to)?;
         let mut runs: Vec<&Run> = self.runs.iter().chain(&loaded).collect();
         runs.sort_by_key(|run| run.span);
         let sources: Vec<&Rows> = runs.iter().map(|run| &run.rows).collect();
@@ -285,7 +291,7 @@ impl Sorter {
         if !builder.is_empty() {
             batches.push(builder.finish()?.into_batch()?);
         }
-        Ok(Merged { rows: places.len(), batches, duplicates })
+        Ok(Merged { batches, duplicates })
     }
 
     fn load(&self, spilled: &Spilled) -> Result<Run, SortError> {
@@ -302,8 +308,6 @@ impl Sorter {
 
 /// The records of a range of ids.
 struct Merged {
-    /// Rows that they come from.
-    rows: usize,
     batches: Vec<RecordBatch>,
     duplicates: Vec<Duplicate>,
 }
@@ -311,25 +315,56 @@ struct Merged {
 /// Records and the rows that they come from, sorted by id.
 pub struct SortedRun(Run);
 
-/// Sorts the records of a chunk.
-///
-/// # Errors
-/// A record cannot be written as columns.
-pub fn sort_run(rows: &[(Record, Origin)]) -> Result<SortedRun, SortError> {
-    // records are large: their numbers are sorted, with the first bytes of the ids
-    let skip = shared_bytes(rows.iter().map(|(record, _)| record.id.as_str()));
-    let mut order: Vec<(Prefix, usize)> =
-        rows.iter().enumerate().map(|(row, (record, _))| (Prefix::new(&record.id, skip), row)).collect();
-    order.sort_unstable_by(|(a, i), (b, j)| {
-        let (a_row, b_row) = (&rows[*i], &rows[*j]);
-        a.order(b, || a_row.0.id.cmp(&b_row.0.id)).then_with(|| a_row.1.cmp(&b_row.1))
-    });
-    let mut builder = RowsBuilder::for_records(rows.iter().map(|(record, _)| record));
-    for (_, row) in &order {
-        builder.push(&rows[*row].0)?;
+/// The records of a chunk on their way to be a [`SortedRun`].
+#[derive(Default)]
+pub struct RunBuilder {
+    rows: RowsBuilder,
+    origins: Vec<Origin>,
+}
+
+impl RunBuilder {
+    /// Number of records so far.
+    pub fn len(&self) -> usize {
+        self.origins.len()
     }
-    let origins = order.into_iter().map(|(_, row)| rows[row].1).collect();
-    Ok(SortedRun(Run::new(builder.finish()?, origins)))
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
+    /// Adds a record, with the row that it comes from; rows come in their order.
+    ///
+    /// # Errors
+    /// The record cannot be written as columns.
+    pub fn push(&mut self, record: &Record, origin: Origin) -> Result<(), SortError> {
+        self.rows.push(record)?;
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    /// Sorts them. The builder is empty then.
+    ///
+    /// # Errors
+    /// The columns do not fit together, which would be a defect here.
+    pub fn finish(&mut self) -> Result<SortedRun, SortError> {
+        let origins = std::mem::take(&mut self.origins);
+        let rows = std::mem::take(&mut self.rows).finish()?;
+        // the next chunk is much like this one
+        self.origins.reserve(origins.len());
+        self.rows = RowsBuilder::like(&rows);
+        let skip = shared_bytes((0..rows.len()).map(|row| rows.id(row)));
+        let mut order: Vec<(Prefix, usize)> =
+            (0..rows.len()).map(|row| (Prefix::new(rows.id(row), skip), row)).collect();
+        order.sort_unstable_by(|(a, i), (b, j)| a.order(b, || rows.id(*i).cmp(rows.id(*j))).then(i.cmp(j)));
+        let mut sorted = RowsBuilder::like(&rows);
+        let (sources, mut numberings) = ([&rows], [Numbering::default()]);
+        for (_, row) in &order {
+            sorted.push_joined(&sources, &mut numberings, &[(0, *row)])?;
+        }
+        let origins = order.into_iter().map(|(_, row)| origins[row]).collect();
+        Ok(SortedRun(Run::new(sorted.finish()?, origins)))
+    }
 }
 
 /// The first bytes of an id behind what all ids share, which decide most comparisons.

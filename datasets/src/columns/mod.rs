@@ -78,7 +78,7 @@ pub fn table_schema() -> Schema {
 
 /// Rows → one batch of [`file_schema`].
 pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
-    let mut builder = RowsBuilder::for_records(records.iter());
+    let mut builder = RowsBuilder::default();
     for record in records {
         builder.push(record)?;
     }

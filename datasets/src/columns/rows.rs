@@ -556,12 +556,9 @@ impl RowsBuilder {
         }
     }
 
-    /// With room for these records.
-    pub fn for_records<'a>(records: impl Iterator<Item = &'a Record>) -> RowsBuilder {
-        let (rows, values, bytes) = records.fold((0, 0, 0), |(rows, values, bytes), record| {
-            (rows + 1, values + record.measurements.len(), bytes + record.id.len())
-        });
-        RowsBuilder::with_capacity(rows, values, bytes)
+    /// With room for as many rows and values as other rows hold.
+    pub fn like(rows: &Rows) -> RowsBuilder {
+        RowsBuilder::with_capacity(rows.len(), rows.value.len(), rows.id.value_data().len())
     }
 
     /// Number of rows so far.

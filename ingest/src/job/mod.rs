@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datasets::catalogue::DatasetInfo;
-use datasets::record::{Evidence, Record};
+use datasets::record::Evidence;
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
 use crate::check::Place;
@@ -20,7 +20,7 @@ use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, ReadOptions, Row};
 use crate::refused::RefusedWriter;
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
-use crate::sort::{Duplicate, Origin, Pieces, SortError, Sorter, sort_run};
+use crate::sort::{Duplicate, Origin, Pieces, RunBuilder, SortError, Sorter};
 
 pub use watch::{Phase, Progress, Watch};
 
@@ -296,11 +296,11 @@ fn read_export(
     gathering: &Mutex<Gathering>,
     watch: &Watch,
 ) -> Result<(), JobError> {
-    let mut chunk: (Findings, Vec<(Record, Origin)>) = Default::default();
-    let end = |(found, accepted): (Findings, Vec<(Record, Origin)>)| -> Result<(), JobError> {
+    let (mut found, mut run) = (Findings::default(), RunBuilder::default());
+    let end = |found: Findings, run: &mut RunBuilder| -> Result<(), JobError> {
         watch.go_on()?;
         watch.count(found.rows, found.refused, &found.findings);
-        let run = sort_run(&accepted)?;
+        let run = run.finish()?;
         let mut gathering = lock(gathering);
         gathering.sorter.add(run)?;
         let next = gathering.next;
@@ -308,23 +308,23 @@ fn read_export(
         gathering.flush()
     };
     for item in reader {
-        chunk.0.rows += 1;
+        found.rows += 1;
         match item? {
-            Item::Record { line, record } => chunk.1.push((*record, Origin { table: number, line })),
+            Item::Record { line, record } => run.push(&record, Origin { table: number, line })?,
             Item::Refused(bad) => {
                 let place = Place { file: &input.shown, line: bad.line };
                 let mend = "export it anew, or mend this record in the file";
                 let finding =
                     place.finding(Severity::Refused, Code::UnreadableRow, (None, None), bad.why.clone(), mend);
-                chunk.0.refused += 1;
-                chunk.0.findings.push(finding);
+                found.refused += 1;
+                found.findings.push(finding);
             }
         }
-        if chunk.0.rows == EXPORT_ROWS {
-            end(std::mem::take(&mut chunk))?;
+        if found.rows == EXPORT_ROWS {
+            end(std::mem::take(&mut found), &mut run)?;
         }
     }
-    end(chunk)
+    end(found, &mut run)
 }
 
 /// Records of an export that are sorted at a time.
@@ -433,7 +433,7 @@ impl Gathering {
 #[derive(Default)]
 struct Room {
     words: Words,
-    accepted: Vec<(Record, Origin)>,
+    run: RunBuilder,
     row: Row,
 }
 
@@ -491,7 +491,7 @@ impl TableJob<'_> {
     ) -> Result<(), JobError> {
         self.watch.go_on()?;
         let mut found = Findings::default();
-        let Room { words, accepted, row } = room;
+        let Room { words, run, row } = room;
         while let Some(read) = chunk.next_row(row) {
             found.rows += 1;
             match read {
@@ -500,7 +500,7 @@ impl TableJob<'_> {
                     match layout.record(row, place, words) {
                         Ok(made) => {
                             found.findings.extend(made.findings);
-                            accepted.push((made.record, Origin { table: self.number, line: row.line }));
+                            run.push(&made.record, Origin { table: self.number, line: row.line })?;
                         }
                         Err(findings) => {
                             found.refused += 1;
@@ -524,8 +524,7 @@ impl TableJob<'_> {
                 }
             }
         }
-        let run = sort_run(accepted)?;
-        accepted.clear();
+        let run = run.finish()?;
         self.watch.count(found.rows, found.refused, &found.findings);
         let mut gathering = lock(self.gathering);
         gathering.sorter.add(run)?;

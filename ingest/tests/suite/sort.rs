@@ -6,7 +6,7 @@ use std::path::Path;
 use datasets::columns::RecordColumns;
 use datasets::record::Record;
 use datasets::table::SortedRecords as _;
-use ingest::sort::{Duplicate, Origin, Sorter, sort_run};
+use ingest::sort::{Duplicate, Origin, RunBuilder, SortedRun, Sorter};
 
 fn record(id: u64, note: u64) -> Record {
     Record {
@@ -42,6 +42,12 @@ fn sorted(sorter: Sorter, join: bool) -> (Vec<(String, Vec<Record>)>, Vec<Duplic
     (sets.collect(), sorted.duplicates)
 }
 
+fn sorted_run(rows: impl Iterator<Item = (Record, Origin)>) -> SortedRun {
+    let mut run = RunBuilder::default();
+    rows.for_each(|(record, origin)| run.push(&record, origin).unwrap());
+    run.finish().unwrap()
+}
+
 /// Twenty runs of rows, of which every third id comes twice, with other content or the same.
 fn fill(mut sorter: Sorter) -> Sorter {
     for run in 0..20 {
@@ -50,7 +56,7 @@ fn fill(mut sorter: Sorter) -> Sorter {
             let id = (row * 7_919) % 15_000;
             (record(id, if row.is_multiple_of(2) { id } else { row }), Origin { table: 0, line: row })
         });
-        sorter.add(sort_run(&rows.collect::<Vec<_>>()).unwrap()).unwrap();
+        sorter.add(sorted_run(rows)).unwrap();
     }
     sorter
 }
@@ -78,7 +84,7 @@ fn a_sort_that_is_told_to_stop_stops() {
     let mut sorter = Sorter::with_memory(folder.path(), 1);
     for run in 0..2 {
         let rows = (0..60_000).map(|n| (record(run * 60_000 + n, 0), Origin { table: 0, line: n }));
-        sorter.add(sort_run(&rows.collect::<Vec<_>>()).unwrap()).unwrap();
+        sorter.add(sorted_run(rows)).unwrap();
     }
     assert!(sorter.finish(false, &|| false).unwrap().is_none());
 }
