@@ -37,7 +37,7 @@ endef
 HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
     { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
 
-.PHONY: help run test lint fmt bench bench-search bundle fuzz
+.PHONY: help run test lint fmt bench bench-ingest bench-search bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
@@ -67,10 +67,13 @@ fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
 	done
 
-bench: bench-search ## run the benchmarks
+bench: bench-search bench-ingest ## run the benchmarks
 
 bench-search: release $(VENV)/benches.stamp ## time `suggest` beside DuckDB, Polars and NumPy on the same rows
 	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)'
+
+bench-ingest: release $(VENV)/benches.stamp ## time `ingest` beside pandas with pymatgen, and Polars [SOURCE=folder with OQMD's CSV files]
+	$(VENV)/bin/python benches/ingest.py --bin '$(BIN)' $(if $(SOURCE),--source '$(SOURCE)')
 
 # Names and terms are in the mappings. A folder of SOURCE may hold other files too, so two mappings say which they mean.
 bundle: release ## make the bundled datasets anew from the sources' CSV files: SOURCE=DIR
