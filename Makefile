@@ -37,7 +37,7 @@ endef
 HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
     { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
 
-.PHONY: help run test lint fmt bench bench-ingest bench-search bundle fuzz
+.PHONY: help run test lint fmt bench bench-ingest bench-search sources bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
@@ -75,27 +75,14 @@ bench-search: release $(VENV)/benches.stamp ## time `suggest` beside DuckDB, Pol
 bench-ingest: release $(VENV)/benches.stamp ## time `ingest` beside pandas with pymatgen, and Polars [SOURCE=folder with OQMD's CSV files]
 	$(VENV)/bin/python benches/ingest.py --bin '$(BIN)' $(if $(SOURCE),--source '$(SOURCE)')
 
-# Names and terms are in the mappings. A folder of SOURCE may hold other files too, so two mappings say which they mean.
-bundle: release ## make the bundled datasets anew from the sources' CSV files: SOURCE=DIR
+sources: release ## ingest all known sources by their mappings, and print what became of their rows: SOURCE=DIR [DATA=DIR]
+	@[ -d '$(SOURCE)' ] || { echo "say where the sources are: make sources SOURCE=DIR" >&2; exit 2; }
+	@$(PYTHON) datasets/sources.py --bin '$(BIN)' --source '$(SOURCE)' $(if $(filter command line environment,$(origin DATA)),--data '$(DATA)')
+
+# names, terms and decisions are in the mappings, files in datasets/sources.toml
+bundle: release ## make the bundled datasets anew from their sources: SOURCE=DIR
 	@[ -d '$(SOURCE)' ] || { echo "say where the sources are: make bundle SOURCE=DIR" >&2; exit 2; }
-	@data=$$(mktemp -d); trap 'rm -rf "$$data"' EXIT; \
-	for mapping in datasets/bundled/mappings/*.toml; do \
-	    name=$$(basename "$$mapping" .toml); \
-	    case $$name in \
-	        mp_transport) files=('$(SOURCE)'/mp_transport/transport_database.csv) ;; \
-	        high_entropy_alloys) files=('$(SOURCE)'/high_entropy_alloys/MPEA_dataset.csv) ;; \
-	        *) files=('$(SOURCE)'/"$$name"/*.csv) ;; \
-	    esac; \
-	    code=0; \
-	    '$(BIN)' ingest "$${files[@]}" --mapping "$$mapping" --data "$$data" --no-bundled || code=$$?; \
-	    case $$code in \
-	        0) ;; \
-	        3) echo "$$name: some rows were refused, see above" ;; \
-	        *) exit $$code ;; \
-	    esac; \
-	done; \
-	rm -f datasets/bundled/*.parquet; \
-	'$(BIN)' bundle --data "$$data" --no-bundled --out datasets/bundled
+	@$(PYTHON) datasets/sources.py --bin '$(BIN)' --source '$(SOURCE)' --bundle datasets/bundled
 	@echo "the next build carries it: make run"
 
 # ---- what the tasks need
