@@ -103,7 +103,7 @@ pub struct Measurement {
 }
 
 /// What one source says about one material.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// `<dataset>/<source id>`: unique in the hub, the key of every upsert.
     pub id: String,

@@ -354,16 +354,13 @@ impl RunBuilder {
         self.origins.reserve(origins.len());
         self.rows = RowsBuilder::like(&rows);
         let skip = shared_bytes((0..rows.len()).map(|row| rows.id(row)));
-        let mut order: Vec<(Prefix, usize)> =
-            (0..rows.len()).map(|row| (Prefix::new(rows.id(row), skip), row)).collect();
-        order.sort_unstable_by(|(a, i), (b, j)| a.order(b, || rows.id(*i).cmp(rows.id(*j))).then(i.cmp(j)));
-        let mut sorted = RowsBuilder::like(&rows);
-        let (sources, mut numberings) = ([&rows], [Numbering::default()]);
-        for (_, row) in &order {
-            sorted.push_joined(&sources, &mut numberings, &[(0, *row)])?;
-        }
-        let origins = order.into_iter().map(|(_, row)| origins[row]).collect();
-        Ok(SortedRun(Run::new(sorted.finish()?, origins)))
+        let mut order: Vec<(Prefix, u32)> =
+            (0..rows.len()).map(|row| (Prefix::new(rows.id(row), skip), row as u32)).collect();
+        let id = |row: u32| rows.id(row as usize);
+        order.sort_unstable_by(|(a, i), (b, j)| a.order(b, || id(*i).cmp(id(*j))).then(i.cmp(j)));
+        let order: Vec<u32> = order.into_iter().map(|(_, row)| row).collect();
+        let origins = order.iter().map(|&row| origins[row as usize]).collect();
+        Ok(SortedRun(Run::new(rows.taken(order)?, origins)))
     }
 }
 

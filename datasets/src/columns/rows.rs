@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, DictionaryArray, Float64Array, Float64Builder, Int16Array, Int16Builder, Int32Array, ListArray,
-    MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, StructArray, new_null_array,
+    MapArray, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder, StructArray, UInt32Array,
+    new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 
@@ -349,6 +351,50 @@ impl Rows {
             && number(&self.given_value, i) == number(&other.given_value, j)
             && number(&self.uncertainty, i) == number(&other.uncertainty, j)
             && map(&self.conditions, i) == map(&other.conditions, j)
+    }
+
+    /// The rows with these numbers, in this order.
+    ///
+    /// # Errors
+    /// There is no such row.
+    pub fn taken(self, rows: Vec<u32>) -> Result<Rows, ArrowError> {
+        fn taken<A: Array + Clone + 'static>(column: Option<A>, rows: &UInt32Array) -> Result<Option<A>, ArrowError> {
+            let Some(column) = column else { return Ok(None) };
+            let taken = take(&column, rows, None)?;
+            let taken = taken.as_any().downcast_ref::<A>().cloned();
+            taken.map(Some).ok_or_else(|| ArrowError::ComputeError("a column changed its type".into()))
+        }
+        let span = |row: u32| self.offsets[row as usize]..self.offsets[row as usize + 1];
+        let mut offsets = Vec::with_capacity(rows.len() + 1);
+        offsets.push(0);
+        let mut values = Vec::with_capacity(self.value.len());
+        for &row in &rows {
+            values.extend(span(row).map(|i| i as u32));
+            offsets.push(values.len() as i32);
+        }
+        let kind = values.iter().map(|&i| self.kind[i as usize]).collect();
+        let value = values.iter().map(|&i| self.value[i as usize]).collect();
+        let class = rows.iter().map(|&row| self.class[row as usize]).collect();
+        let (rows, values) = (UInt32Array::from(rows), UInt32Array::from(values));
+        Ok(Rows {
+            id: taken(Some(self.id), &rows)?.unwrap_or_else(|| StringArray::new_null(0)),
+            name: taken(self.name, &rows)?,
+            formula_given: taken(self.formula_given, &rows)?,
+            formula: taken(self.formula, &rows)?,
+            space_group: taken(self.space_group, &rows)?,
+            smiles: taken(self.smiles, &rows)?,
+            structure: taken(self.structure, &rows)?,
+            class,
+            classes: self.classes,
+            attributes: taken(self.attributes, &rows)?,
+            offsets,
+            kind,
+            kinds: self.kinds,
+            value,
+            given_value: taken(self.given_value, &values)?,
+            uncertainty: taken(self.uncertainty, &values)?,
+            conditions: taken(self.conditions, &values)?,
+        })
     }
 
     /// The rows of a batch of [`file_schema`] that this program wrote.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datasets::catalogue::DatasetInfo;
-use datasets::record::Evidence;
+use datasets::record::{Evidence, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
 use crate::check::Place;
@@ -433,8 +433,9 @@ impl Gathering {
 #[derive(Default)]
 struct Room {
     words: Words,
-    run: RunBuilder,
     row: Row,
+    record: Record,
+    run: RunBuilder,
 }
 
 /// The rows of a table that are still to be read, with the number of the next chunk.
@@ -491,17 +492,14 @@ impl TableJob<'_> {
     ) -> Result<(), JobError> {
         self.watch.go_on()?;
         let mut found = Findings::default();
-        let Room { words, run, row } = room;
+        let Room { words, record, run, row } = room;
         while let Some(read) = chunk.next_row(row) {
             found.rows += 1;
             match read {
                 Ok(()) => {
                     let place = Place { file: &self.shown, line: row.line };
-                    match layout.record(row, place, words) {
-                        Ok(made) => {
-                            found.findings.extend(made.findings);
-                            run.push(&made.record, Origin { table: self.number, line: row.line })?;
-                        }
+                    match layout.record(row, place, words, record, &mut found.findings) {
+                        Ok(()) => run.push(record, Origin { table: self.number, line: row.line })?,
                         Err(findings) => {
                             found.refused += 1;
                             found.findings.extend(findings);

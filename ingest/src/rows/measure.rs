@@ -13,9 +13,6 @@ use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
 use crate::value::{self, Reading, Sense};
 
-/// A measurement and what was noticed, nothing where the cell says nothing.
-type Measured = Option<(Measurement, Option<Finding>)>;
-
 impl Layout<'_> {
     pub(super) fn is_null(&self, text: &str) -> bool {
         text.is_empty() || self.mapping.file.read.null.iter().any(|null| null == text)
@@ -59,22 +56,24 @@ impl Layout<'_> {
         }
     }
 
+    /// Adds the measurement of a cell, and what was noticed; nothing where the cell says nothing.
     pub(super) fn measurement(
         &self,
         value: &Value<'_>,
         row: &Row,
         place: Place<'_>,
         words: &mut Words,
-    ) -> Result<Measured, Finding> {
+        (measurements, noticed): (&mut Vec<Measurement>, &mut Vec<Finding>),
+    ) -> Result<(), Finding> {
         let cell = |position: usize| row.cells.get(position).unwrap_or_default().trim();
         let text = cell(value.position);
         if self.is_null(text) {
-            return Ok(None);
+            return Ok(());
         }
         if let Some((position, one_of)) = value.when
             && !one_of.iter().any(|wanted| wanted == cell(position))
         {
-            return Ok(None);
+            return Ok(());
         }
         let what = value.what;
         let reading = match self.numbers.plain(text) {
@@ -132,7 +131,7 @@ impl Layout<'_> {
             Sense::Exact => uncertainty,
             sense => Some(as_meant(sense, text, converted, uncertainty, what.property, &mut conditions)),
         };
-        let measurement = Measurement {
+        measurements.push(Measurement {
             property: Arc::clone(&value.property),
             value: converted,
             given_value: (!conversion.is_identity()).then_some(given),
@@ -144,9 +143,9 @@ impl Layout<'_> {
             temperature_k: self.condition(value.temperature.as_ref(), row, place)?,
             pressure_pa: self.condition(value.pressure.as_ref(), row, place)?,
             conditions,
-        };
-        let finding = bounds(place, what.property, converted, value.header, text);
-        Ok(Some((measurement, finding)))
+        });
+        noticed.extend(bounds(place, what.property, converted, value.header, text));
+        Ok(())
     }
 
     fn condition(

@@ -148,14 +148,6 @@ impl Words {
     }
 }
 
-/// A record made from one row, and what was noticed on the way.
-pub struct Made {
-    /// The record.
-    pub record: Record,
-    /// Flagged findings.
-    pub findings: Vec<Finding>,
-}
-
 impl Layout<'_> {
     /// Whether `[record] when` takes this row.
     pub fn wants(&self, row: &Row) -> bool {
@@ -165,33 +157,35 @@ impl Layout<'_> {
         })
     }
 
-    /// One row → one record, or the findings for which it is refused.
+    /// One row → one record, which takes the place of `record`; what is noticed joins `flagged`.
     ///
     /// # Errors
-    /// All that is wrong with the row, at once.
-    pub fn record(&self, row: &Row, place: Place<'_>, words: &mut Words) -> Result<Made, Vec<Finding>> {
+    /// All that is wrong with the row, at once; the record means nothing then.
+    pub fn record(
+        &self,
+        row: &Row,
+        place: Place<'_>,
+        words: &mut Words,
+        record: &mut Record,
+        flagged: &mut Vec<Finding>,
+    ) -> Result<(), Vec<Finding>> {
         if !self.wants(row) {
             let why = "`when` in [record] leaves the row out".to_owned();
             let mend = "nothing to do, unless the row was meant to count: then widen `when`";
             return Err(vec![place.finding(Severity::Refused, Code::NotSelected, (None, None), why, mend)]);
         }
         let mut refused = Vec::new();
-        let mut flagged = Vec::new();
-        let identity = self.identity(row, place, &mut refused, &mut flagged);
+        let (before, known) = (flagged.len(), std::mem::take(&mut record.measurements));
+        let identity = self.identity(row, place, &mut refused, flagged);
         let text = |position: Option<usize>| {
             position.and_then(|p| row.cells.get(p)).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
         };
         let name = text(self.name);
-        let mut measurements = Vec::with_capacity(self.values.len() + self.mapping.file.derive.len());
+        let mut measurements = known;
+        measurements.clear();
         for value in &self.values {
-            match self.measurement(value, row, place, words) {
-                Ok(Some((measurement, finding))) => {
-                    measurements.push(measurement);
-                    flagged.extend(finding);
-                }
-                Ok(None) => {}
-                Err(finding) => refused.push(finding),
-            }
+            let made = self.measurement(value, row, place, words, (&mut measurements, flagged));
+            refused.extend(made.err());
         }
         if measurements.is_empty() && refused.is_empty() && identity.described.is_none() {
             let why = "no value column of the mapping holds anything in this row".to_owned();
@@ -204,6 +198,7 @@ impl Layout<'_> {
             refused.push(place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend));
         }
         if !refused.is_empty() {
+            flagged.truncate(before);
             return Err(refused);
         }
         self.derive(&identity, row, &mut measurements, words);
@@ -223,21 +218,21 @@ impl Layout<'_> {
         if source_id.split('/').all(str::is_empty) {
             let why = format!("the columns of the record id ({}) are empty", self.mapping.file.record.id.join(", "));
             let mend = "fill in one of them, or name other columns in [record] id";
+            flagged.truncate(before);
             return Err(vec![place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend)]);
         }
-        let record = Record {
-            id: [&self.mapping.dataset.name, "/", &source_id].concat(),
-            name,
-            formula_given,
-            formula: reduced,
-            space_group: identity.space_group,
-            smiles: identity.smiles,
-            structure: identity.described.map(|described| Arc::new(described.structure)),
-            class: self.class.as_ref().and_then(|c| c.get(row, words)),
-            attributes,
-            measurements,
-        };
-        Ok(Made { record, findings: flagged })
+        record.id.clear();
+        [&self.mapping.dataset.name, "/", &source_id].into_iter().for_each(|part| record.id.push_str(part));
+        record.name = name;
+        record.formula_given = formula_given;
+        record.formula = reduced;
+        record.space_group = identity.space_group;
+        record.smiles = identity.smiles;
+        record.structure = identity.described.map(|described| Arc::new(described.structure));
+        record.class = self.class.as_ref().and_then(|c| c.get(row, words));
+        record.attributes = attributes;
+        record.measurements = measurements;
+        Ok(())
     }
 
     fn source_id(&self, row: &Row, reduced: Option<&str>) -> String {
