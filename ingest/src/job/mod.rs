@@ -442,30 +442,29 @@ struct Room {
 struct Feed {
     table: read::Table,
     next: u64,
+    /// Chunks that were read already, the next one last.
+    ready: Vec<Box<dyn Chunk>>,
 }
 
 impl TableJob<'_> {
     fn run(&self, table: read::Table, layout: &Layout<'_>, threads: usize) -> Result<(), JobError> {
         let first = lock(self.gathering).next;
-        let mut feed = Feed { table, next: first };
+        let mut feed = Feed { table, next: first, ready: Vec::new() };
         // small tables, of which there may be thousands, need no threads
         let Some(one) = feed.table.next_chunk() else { return Ok(()) };
-        let mut room = Room::default();
-        self.chunk(layout, &mut room, feed.next, one)?;
-        feed.next += 1;
-        let Some(two) = feed.table.next_chunk() else { return Ok(()) };
-        let feed = Mutex::new((feed, Some(two)));
+        let Some(two) = feed.table.next_chunk() else {
+            return self.chunk(layout, &mut Room::default(), first, one);
+        };
+        feed.ready = vec![two, one];
+        let feed = Mutex::new(feed);
+        let held = || feed.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || -> Result<(), JobError> {
-            let layout = {
-                let guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
-                Layout::new(self.mapping, &guard.0.table)?
-            };
+            let layout = Layout::new(self.mapping, &held().table)?;
             let mut room = Room::default();
             loop {
                 let (number, chunk) = {
-                    let mut guard = feed.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (feed, ready) = &mut *guard;
-                    let Some(chunk) = ready.take().or_else(|| feed.table.next_chunk()) else { return Ok(()) };
+                    let mut feed = held();
+                    let Some(chunk) = feed.ready.pop().or_else(|| feed.table.next_chunk()) else { return Ok(()) };
                     feed.next += 1;
                     (feed.next - 1, chunk)
                 };
