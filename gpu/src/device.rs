@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::exact::exact;
+use crate::nearest::Job;
 use crate::reference::{self, F32_RELATIVE_ERROR};
 use crate::wgpu_device::{Failure, WgpuDevice};
-use crate::{Answer, Column, GpuError, Hit, SpecQuery, cpu, selftest, simd};
+use crate::{
+    AllNearest, Answer, Column, GpuError, Hit, Metric, NearestAnswer, NearestQuery, SpecQuery, Vectors, WithinQuery,
+    cpu, dense_cpu, selftest, simd,
+};
 
 /// How long a lost device is left alone after a failed attempt to open it again.
 const REST: Duration = Duration::from_secs(10);
@@ -220,12 +224,66 @@ impl Device {
     ) -> Result<ExactAnswer, GpuError> {
         let rows = query.check()?;
         let mut note = None;
-        let hits = exact(query, rows, error, score, |query| {
-            let (hits, why) = self.inner.hits(query, rows);
+        let certain = |kth, last| reference::certain(kth, last, error);
+        let hits = exact(query.k, rows, query.mask, score, certain, |wanted| {
+            let (hits, why) = self.inner.hits(&SpecQuery { k: wanted, ..*query }, rows);
             note = note.take().or(why);
             Ok::<_, GpuError>(hits)
         })?;
         Ok(ExactAnswer { hits, device: self.answered_by(&note), note })
+    }
+
+    /// The k vectors nearest to each query, by the f64 distance of [`reference::distance`], ordered by (distance, row number):
+    /// the same on every device and for any number of threads.
+    ///
+    /// Where a GPU does not answer, the CPU does, and the answer says so in its device and note.
+    ///
+    /// # Errors
+    /// Those of [`NearestQuery::check`]; the hardware causes none.
+    pub fn nearest(&self, query: &NearestQuery) -> Result<NearestAnswer, GpuError> {
+        query.job().map(|job| self.dense(&job))
+    }
+
+    /// All vectors within a distance of each query, ordered and computed as by [`Device::nearest`].
+    ///
+    /// # Errors
+    /// Those of [`WithinQuery::check`]; the hardware causes none.
+    pub fn within(&self, query: &WithinQuery) -> Result<NearestAnswer, GpuError> {
+        query.job().map(|job| self.dense(&job))
+    }
+
+    /// The k vectors nearest to each vector of another set, or of the same, where no row is its own neighbour. `take` is
+    /// given the answers in batches, each with the number of its first vector; it may end the work by an error.
+    ///
+    /// # Errors
+    /// Those of [`NearestQuery::check`], [`GpuError::Dims`] where the two sets differ in their number of components, and what
+    /// `take` gives.
+    pub fn all_nearest<E: From<GpuError>>(
+        &self,
+        query: &AllNearest,
+        mut take: impl FnMut(usize, NearestAnswer) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (dims, values) = (query.vectors.dims(), query.of.dims());
+        if dims != values {
+            return Err(GpuError::Dims { what: "one of the other vectors", values, dims }.into());
+        }
+        for first in (0..query.len()).step_by(crate::MAX_QUERIES) {
+            let end = query.len().min(first + crate::MAX_QUERIES);
+            let own: Vec<u32> = (first as u32..end as u32).collect();
+            take(first, self.nearest(&query.batch(first, &own))?)?;
+        }
+        Ok(())
+    }
+
+    /// Makes ready what searches by this metric need of the vectors, so that the first one does not wait for it.
+    pub fn load_vectors(&self, vectors: &Vectors, metric: Metric) {
+        vectors.terms(metric);
+    }
+
+    fn dense(&self, job: &Job) -> NearestAnswer {
+        let note =
+            self.inner.gpu.as_ref().map(|gpu| format!("{} has no kernels for vectors; the CPU answered", gpu.name));
+        NearestAnswer { neighbours: dense_cpu::answer(job), device: self.answered_by(&note), note }
     }
 
     /// Copies columns to the device, so that the first query does not wait for it. Does nothing on the CPU.

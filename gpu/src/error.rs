@@ -50,6 +50,49 @@ pub enum GpuError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Vectors have no components, or more than [`crate::Vectors::MAX_DIMS`], or a number of values that is no multiple of them.
+    #[error("{what} has {values} values, which is not a whole number of vectors of {dims} components (1 to {limit})",
+        limit = crate::Vectors::MAX_DIMS)]
+    Dims {
+        /// `vectors` or `queries`.
+        what: &'static str,
+        /// The number of values given.
+        values: usize,
+        /// The number of components of one vector.
+        dims: usize,
+    },
+    /// A component is NaN, infinite, or beyond [`crate::Vectors::LIMIT`].
+    #[error("{what} {at}, component {dim}: {value} is not a finite number of magnitude at most {limit:e}",
+        limit = crate::Vectors::LIMIT)]
+    Component {
+        /// `row` or `query`.
+        what: &'static str,
+        /// Which row or query, counted from 0.
+        at: usize,
+        /// Which component, counted from 0.
+        dim: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A batch has no query, or more than [`crate::MAX_QUERIES`].
+    #[error("a batch has 1 to {limit} queries, this one has {found}", limit = crate::MAX_QUERIES)]
+    QueryCount {
+        /// The number of queries given.
+        found: usize,
+    },
+    /// There is not one of something for each query of a batch.
+    #[error("there are {found} {what} for {queries} queries; give one for each")]
+    PerQuery {
+        /// `masks` or `left-out rows`.
+        what: &'static str,
+        /// The number of queries.
+        queries: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A radius is not a number.
+    #[error("a radius must be a number, not NaN")]
+    Radius,
     /// No adapter of that name, or no real one at all.
     #[error("no device named {wanted:?}; there is: {}", list(found))]
     NoAdapter {

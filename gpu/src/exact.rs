@@ -3,40 +3,42 @@
 
 use rayon::prelude::*;
 
-use crate::{Hit, SpecQuery, reference};
+use crate::{Hit, Mask, reference};
 
 /// Rows asked for beyond which scoring every row in f64 is faster than asking again.
 const ALL_FROM: usize = 16_384;
 
-/// The k best rows by f64 score, ordered by (score, row number).
+/// The k best of `rows` rows by f64 score, ordered by (score, row number).
 ///
-/// `score` is the f64 score of a row, `None` where the row does not count; a device's f32 score is within the relative
-/// `error` of it, and 0 where it is 0. `ask` answers f32 queries. Asks again, for eight times as many rows, while ties
-/// at the end or scores within the error leave a doubt, and at last scores all rows.
+/// `score` is the f64 score of a row, `None` where the row does not count. `ask` answers with the best rows by f32 score, as
+/// many as it is asked for. `certain` says, of the f64 score of the last wanted row and the f32 score of the last row that
+/// was answered, whether no other row can belong to the best. Asks again, for eight times as many rows, while it cannot say
+/// so, and at last scores all rows that `mask` allows.
 pub(crate) fn exact<E>(
-    query: &SpecQuery,
+    k: usize,
     rows: usize,
-    error: f64,
+    mask: Option<&Mask>,
     score: impl Fn(u32) -> Option<f64> + Sync,
-    mut ask: impl FnMut(&SpecQuery) -> Result<Vec<Hit>, E>,
+    certain: impl Fn(f64, f32) -> bool,
+    mut ask: impl FnMut(usize) -> Result<Vec<Hit>, E>,
 ) -> Result<Vec<(f64, u32)>, E> {
-    let k = query.k.min(rows);
+    let k = k.min(rows);
     // where many rows are about as good, several hundred lie within the error of the last wanted one
     let mut wanted = (2 * k + 512).min(rows);
     let mut ranked = loop {
         if wanted > ALL_FROM.max(2 * k) {
-            let allowed: Vec<u32> = match query.mask {
+            let allowed: Vec<u32> = match mask {
                 Some(mask) => mask.iter_ones().map(|row| row as u32).collect(),
                 None => (0..rows as u32).collect(),
             };
             break rank(&allowed, &score);
         }
-        let hits = ask(&SpecQuery { k: wanted, ..*query })?;
+        let hits = ask(wanted)?;
         let found: Vec<u32> = hits.iter().map(|hit| hit.row).collect();
         let ranked = rank(&found, &score);
         let all_there = hits.len() < wanted || wanted == rows;
         let certain = match (k.checked_sub(1).and_then(|at| ranked.get(at)), hits.last()) {
-            (Some(kth), Some(last)) => reference::certain(kth.0, last.score, error),
+            (Some(kth), Some(last)) => certain(kth.0, last.score),
             _ => k == 0,
         };
         if all_there || certain {

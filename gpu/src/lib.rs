@@ -5,17 +5,25 @@
 //! is defined in [`mod@reference`]; GPU and CPU compute it in f32 and order rows by (score bits, row number), and
 //! [`Device::exact`] has the last word in f64, the same on every device.
 //!
+//! [`Vectors`] are embeddings; [`Device::nearest`] finds the `k` nearest to each of a batch of queries by a [`Metric`],
+//! [`Device::within`] all within a distance, and [`Device::all_nearest`] the neighbours of a whole set. Kernels find candidates
+//! in f32 with a proven margin, and f64 decides.
+//!
 //! This crate never sees a file, a record, a property's name or Arrow: it sees columns of f32, bit masks and row numbers.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod adapter;
 mod cpu;
+mod dense_cpu;
+mod dense_simd;
 mod device;
 mod error;
 mod exact;
 mod kernel;
+mod margin;
 mod mask;
+mod nearest;
 pub mod normal;
 mod query;
 pub mod reference;
@@ -24,6 +32,7 @@ mod selftest;
 mod shader;
 mod simd;
 mod topk;
+mod vectors;
 mod wgpu_device;
 
 pub use adapter::{AdapterReport, Choice, adapters};
@@ -31,4 +40,6 @@ pub use device::{Device, DeviceReport, ExactAnswer, OpenOptions};
 pub use error::GpuError;
 pub use kernel::FLOOR_F32;
 pub use mask::Mask;
+pub use nearest::{AllNearest, MAX_QUERIES, Masks, NearestAnswer, NearestQuery, Neighbour, WithinQuery};
 pub use query::{Answer, Column, Hit, MAX_ROWS, MAX_TARGETS, Missing, SpecQuery, Target};
+pub use vectors::{Metric, Vectors};

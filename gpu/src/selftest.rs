@@ -20,9 +20,11 @@ pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Resu
         let counted = reference::rank(&SpecQuery { k: ROWS, ..query }).len();
         let mut wrong = None;
         let score = |row: u32| reference::score(targets, row as usize);
-        let found = exact(&query, ROWS, reference::F32_RELATIVE_ERROR, score, |query| {
-            let hits = spec(query).map_err(|e| e.to_string())?;
-            wrong = wrong.take().or_else(|| wrong_hit(query, counted, &hits));
+        let certain = |kth, last| reference::certain(kth, last, reference::F32_RELATIVE_ERROR);
+        let found = exact(k, ROWS, mask, score, certain, |wanted| {
+            let query = SpecQuery { k: wanted, ..query };
+            let hits = spec(&query).map_err(|e| e.to_string())?;
+            wrong = wrong.take().or_else(|| wrong_hit(&query, counted, &hits));
             Ok::<_, String>(hits)
         })
         .map_err(|why| format!("{name}: {why}"))?;
