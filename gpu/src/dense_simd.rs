@@ -78,10 +78,10 @@ impl Level {
         }
     }
 
-    /// How many queries the next tile takes of `left`: one register of them, or [`WIDE`] registers.
+    /// How many queries the next tile takes of `left`: one to three registers of them.
     pub(crate) fn tile_width(self, left: usize) -> usize {
         let lanes = self.lanes();
-        if left <= lanes { lanes } else { WIDE * lanes }
+        left.div_ceil(lanes).min(3) * lanes
     }
 
     /// Compares the picked rows with one query.
@@ -109,8 +109,8 @@ impl Level {
     }
 }
 
-/// Registers of queries in a wide tile.
-const WIDE: usize = 2;
+/// Components of one step of a tile.
+const STEP: usize = 8;
 
 struct One<'a, K, const FUSED: bool> {
     rows: &'a Rows<'a>,
@@ -197,17 +197,20 @@ impl<K: Sink, const FUSED: bool> WithSimd for Tile<'_, K, FUSED> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let wide = self.bounds.len() > S::F32_LANES;
-        // rows of a tile: its sums, a row and the queries fill the registers
-        match (S::REGISTER_COUNT >= 32, wide, self.rows.differences) {
-            (true, true, false) => self.run::<S, 12, WIDE, false>(simd),
-            (true, true, true) => self.run::<S, 12, WIDE, true>(simd),
-            (true, false, false) => self.run::<S, 16, 1, false>(simd),
-            (true, false, true) => self.run::<S, 16, 1, true>(simd),
-            (false, true, false) => self.run::<S, 6, WIDE, false>(simd),
-            (false, true, true) => self.run::<S, 5, WIDE, true>(simd),
-            (false, false, false) => self.run::<S, 8, 1, false>(simd),
-            (false, false, true) => self.run::<S, 8, 1, true>(simd),
+        // rows of a tile: its sums, the queries and a row fill the registers
+        match (S::REGISTER_COUNT >= 32, self.bounds.len() / S::F32_LANES, self.rows.differences) {
+            (true, 1, false) => self.run::<S, 10, 1, false>(simd),
+            (true, 2, false) => self.run::<S, 12, 2, false>(simd),
+            (true, _, false) => self.run::<S, 8, 3, false>(simd),
+            (true, 1, true) => self.run::<S, 10, 1, true>(simd),
+            (true, 2, true) => self.run::<S, 12, 2, true>(simd),
+            (true, _, true) => self.run::<S, 8, 3, true>(simd),
+            (false, 1, false) => self.run::<S, 8, 1, false>(simd),
+            (false, 2, false) => self.run::<S, 6, 2, false>(simd),
+            (false, _, false) => self.run::<S, 4, 3, false>(simd),
+            (false, 1, true) => self.run::<S, 8, 1, true>(simd),
+            (false, 2, true) => self.run::<S, 5, 2, true>(simd),
+            (false, _, true) => self.run::<S, 3, 3, true>(simd),
         }
     }
 }
@@ -240,12 +243,30 @@ fn tile<S: Simd, K: Sink, const R: usize, const Q: usize, const FUSED: bool, con
     bounds: &mut [f32],
     sink: &mut K,
 ) {
-    let packed = &packed[..rows.dims];
-    let x: [&[f32]; R] = std::array::from_fn(|at| &rows.row(group[at])[..packed.len()]);
+    // steps of a fixed number of components, so that bounds are checked once a step
+    let (steps, packed_rest) = packed[..rows.dims].as_chunks::<STEP>();
+    let mut x = [rows.row(group[0]).as_chunks::<STEP>(); R];
+    for r in 1..R {
+        x[r] = rows.row(group[r]).as_chunks::<STEP>();
+    }
     let mut sums = [[simd.splat_f32s(0.0); Q]; R];
-    for (at, q) in packed.iter().enumerate() {
+    for (step, q) in steps.iter().enumerate() {
+        let mut now = [&x[0].0[step]; R];
+        for r in 1..R {
+            now[r] = &x[r].0[step];
+        }
+        for at in 0..STEP {
+            for r in 0..R {
+                let x = simd.splat_f32s(now[r][at]);
+                for c in 0..Q {
+                    sums[r][c] = add_term::<S, FUSED, DIFFERENCES>(simd, x, q[at][c], sums[r][c]);
+                }
+            }
+        }
+    }
+    for (at, q) in packed_rest.iter().enumerate() {
         for r in 0..R {
-            let x = simd.splat_f32s(x[r][at]);
+            let x = simd.splat_f32s(x[r].1[at]);
             for c in 0..Q {
                 sums[r][c] = add_term::<S, FUSED, DIFFERENCES>(simd, x, q[c], sums[r][c]);
             }
