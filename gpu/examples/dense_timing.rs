@@ -36,7 +36,14 @@ fn main() {
     if options.serve {
         return serve(&options, &device, &vectors, &half);
     }
-    println!("{} × {} vectors, {:?}, k = {}, {}", vectors.len(), vectors.dims(), options.metric, options.k, device.name());
+    println!(
+        "{} × {} vectors, {:?}, k = {}, {}",
+        vectors.len(),
+        vectors.dims(),
+        options.metric,
+        options.k,
+        device.name()
+    );
     println!("{:>8} {:>12} {:>12}   medians of {}, ms", "queries", "all rows", "50 % mask", options.repeats);
     for count in [1, 16, 256] {
         let mut times = [Vec::new(), Vec::new()];

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use crate::codes::{CodeQuery, Codes};
 use crate::dense_simd::{Level, Rows, Sink};
 use crate::margin::{KernelQuery, Terms};
 use crate::nearest::{Goal, Job};
@@ -25,10 +26,11 @@ const CANDIDATE_BYTES: usize = 64 << 20;
 
 /// The answer to a checked batch.
 pub(crate) fn answer(job: &Job) -> Vec<Vec<Neighbour>> {
-    answer_at(job, Level::best())
+    answer_with(job, Level::best(), Codes::pay(job.vectors.values().len(), job.vectors.dims()))
 }
 
-fn answer_at(job: &Job, level: Level) -> Vec<Vec<Neighbour>> {
+/// The answer by a choice of instructions, single queries by codes first or not.
+fn answer_with(job: &Job, level: Level, codes: bool) -> Vec<Vec<Neighbour>> {
     let count = job.count();
     if job.goal == Goal::Nearest(0) || job.vectors.is_empty() {
         return vec![Vec::new(); count];
@@ -45,11 +47,11 @@ fn answer_at(job: &Job, level: Level) -> Vec<Vec<Neighbour>> {
         }
     }
     let at_once = match job.goal {
-        Goal::Nearest(k) => (CANDIDATE_BYTES / (16 * full(k))).max(64),
+        Goal::Nearest(k) => (CANDIDATE_BYTES / (16 * full(k))).max(1),
         Goal::Within(_) => count,
     };
     for queries in with_form.chunks(at_once) {
-        let pass = Pass::new(job, terms, level, queries);
+        let pass = Pass::new(job, terms, level, queries, codes);
         for (found, (at, _)) in pass.run().into_iter().zip(queries) {
             neighbours[*at] = found;
         }
@@ -120,6 +122,8 @@ struct Pass<'a> {
     level: Level,
     queries: &'a [(usize, KernelQuery)],
     tiles: Vec<Tile<'a>>,
+    /// Of a single query: rows are sifted by their codes first.
+    codes: Option<(&'a Codes, CodeQuery)>,
     /// The lowest bounds that any thread has found, as [`ordered`] numbers. They only save work, so nothing depends on when
     /// they are seen.
     bounds: Vec<AtomicU32>,
@@ -145,7 +149,13 @@ struct Found {
 }
 
 impl<'a> Pass<'a> {
-    fn new(job: &'a Job<'a>, terms: &'a Terms, level: Level, queries: &'a [(usize, KernelQuery)]) -> Pass<'a> {
+    fn new(
+        job: &'a Job<'a>,
+        terms: &'a Terms,
+        level: Level,
+        queries: &'a [(usize, KernelQuery)],
+        codes: bool,
+    ) -> Pass<'a> {
         let rows = Rows {
             values: terms.values(job.vectors.values()),
             dims: job.vectors.dims(),
@@ -167,12 +177,18 @@ impl<'a> Pass<'a> {
             tiles.push(Tile { first, count, packed, width });
             first += count;
         }
+        let codes = match queries {
+            [(_, one)] if codes => {
+                terms.codes(job.vectors.values(), rows.dims).map(|codes| (codes, codes.query(&one.components)))
+            }
+            _ => None,
+        };
         let bound = |query: &KernelQuery| match job.goal {
             Goal::Nearest(_) => f32::INFINITY,
             Goal::Within(radius) => query.bound(query.value(radius)),
         };
         let bounds = queries.iter().map(|(_, query)| AtomicU32::new(ordered(bound(query)))).collect();
-        Pass { job, terms, rows, level, queries, tiles, bounds, next: AtomicUsize::new(0) }
+        Pass { job, terms, rows, level, queries, tiles, codes, bounds, next: AtomicUsize::new(0) }
     }
 
     fn run(&self) -> Vec<Vec<Neighbour>> {
@@ -194,6 +210,8 @@ impl<'a> Pass<'a> {
         let most = (BLOCK_BYTES / (4 * self.rows.dims)).min(rows / (4 * threads)).max(FIRST_ROWS);
         let mut step = FIRST_ROWS;
         let mut picked = Vec::new();
+        let mut sifting = self.codes.is_some();
+        let mut passed = Vec::new();
         loop {
             let start = self.next.fetch_add(step, Ordering::Relaxed);
             if start >= rows {
@@ -207,7 +225,18 @@ impl<'a> Pass<'a> {
                 if matches!(self.job.masks, Masks::Each(_)) {
                     self.pick(start, end, tile, &mut picked);
                 }
-                self.scan(tile, &picked, &mut found[tile.first..][..tile.count]);
+                let found = &mut found[tile.first..][..tile.count];
+                match &self.codes {
+                    Some((codes, query)) if sifting => {
+                        let bound = unordered(self.bounds[tile.first].load(Ordering::Relaxed));
+                        passed.clear();
+                        self.level.sift(&self.rows, codes, &picked, query, bound, &mut passed);
+                        self.scan(tile, &passed, found);
+                        // where codes tell little apart, they are only in the way
+                        sifting = bound == f32::INFINITY || SIFTED * passed.len() <= picked.len();
+                    }
+                    _ => self.scan(tile, &picked, found),
+                }
             }
             step = (2 * step).min(most);
         }
@@ -304,6 +333,8 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// Sifting by codes goes on while it leaves at most one in this many rows.
+const SIFTED: usize = 4;
 /// Queries of the widest tile.
 const MOST_LANES: usize = 64;
 
@@ -386,8 +417,9 @@ mod tests {
                     let goal = Goal::Nearest(9);
                     let job = Job { vectors: &vectors, queries: &queries, metric, masks, leave_out: None, goal };
                     let truth: Vec<_> = (0..count).map(|at| in_f64(&job, at)).collect();
-                    for &level in &levels {
-                        assert_eq!(answer_at(&job, level), truth, "{level:?} {metric:?} dims {dims} queries {count}");
+                    for (&level, codes) in levels.iter().flat_map(|level| [(level, false), (level, true)]) {
+                        let found = answer_with(&job, level, codes);
+                        assert_eq!(found, truth, "{level:?} {metric:?} dims {dims} queries {count} codes {codes}");
                     }
                 }
             }

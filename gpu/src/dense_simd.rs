@@ -6,6 +6,8 @@
 
 use pulp::{Arch, Scalar128b, Simd, WithSimd, bytemuck};
 
+use crate::codes::{CodeQuery, Codes, STRIDE};
+
 /// Rows as kernels see them; see [`crate::margin`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a> {
@@ -89,6 +91,22 @@ impl Level {
         match self.0 {
             Some(arch) => arch.dispatch(One::<_, true> { rows, picked, query, bound, sink }),
             None => One::<_, false> { rows, picked, query, bound, sink }.with_simd(Scalar128b),
+        }
+    }
+
+    /// Which of the picked rows come under the bound by their codes.
+    pub(crate) fn sift(
+        self,
+        rows: &Rows,
+        codes: &Codes,
+        picked: &[u32],
+        query: &CodeQuery,
+        bound: f32,
+        passed: &mut Vec<u32>,
+    ) {
+        match self.0 {
+            Some(arch) => arch.dispatch(Sift::<true> { rows, codes, picked, query, bound, passed }),
+            None => Sift::<false> { rows, codes, picked, query, bound, passed }.with_simd(Scalar128b),
         }
     }
 
@@ -182,6 +200,64 @@ fn add_term<S: Simd, const FUSED: bool, const DIFFERENCES: bool>(
 #[inline(always)]
 fn multiply_add<S: Simd, const FUSED: bool>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     if FUSED { simd.mul_add_f32s(a, b, c) } else { simd.add_f32s(simd.mul_f32s(a, b), c) }
+}
+
+struct Sift<'a, const FUSED: bool> {
+    rows: &'a Rows<'a>,
+    codes: &'a Codes,
+    picked: &'a [u32],
+    query: &'a CodeQuery,
+    bound: f32,
+    passed: &'a mut Vec<u32>,
+}
+
+impl<const FUSED: bool> WithSimd for Sift<'_, FUSED> {
+    type Output = ();
+
+    /// Loops over arrays, which the compiler turns into the instructions of the level that this is inlined into.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Sift { rows, codes, picked, query, bound, passed } = self;
+        let (query_parts, _) = query.components.as_chunks::<STRIDE>();
+        for &row in picked {
+            let at = row as usize;
+            let (parts, _) = codes.codes[at * codes.stride..][..codes.stride].as_chunks::<STRIDE>();
+            let mut sums = [[0f32; STRIDE]; 2];
+            let (pairs, last) = parts.as_chunks::<2>();
+            let (query_pairs, query_last) = query_parts.as_chunks::<2>();
+            for (pair, query) in pairs.iter().zip(query_pairs) {
+                for side in 0..2 {
+                    add_codes::<FUSED>(&pair[side], &query[side], &mut sums[side]);
+                }
+            }
+            for (part, query) in last.iter().zip(query_last) {
+                add_codes::<FUSED>(part, query, &mut sums[0]);
+            }
+            let [mut sum, other] = sums;
+            for lane in 0..STRIDE {
+                sum[lane] += other[lane];
+            }
+            let mut width = STRIDE / 2;
+            while width > 0 {
+                for lane in 0..width {
+                    sum[lane] += sum[lane + width];
+                }
+                width /= 2;
+            }
+            let place = sum[0] * codes.scale[at] + (rows.offset[at] - codes.width[at] * query.length);
+            if place <= bound {
+                passed.push(row);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_codes<const FUSED: bool>(codes: &[i8; STRIDE], query: &[f32; STRIDE], sums: &mut [f32; STRIDE]) {
+    for lane in 0..STRIDE {
+        let code = f32::from(codes[lane]);
+        sums[lane] = if FUSED { code.mul_add(query[lane], sums[lane]) } else { sums[lane] + code * query[lane] };
+    }
 }
 
 struct Tile<'a, K, const FUSED: bool> {

@@ -277,7 +277,7 @@ impl Device {
 
     /// Makes ready what searches by this metric need of the vectors, so that the first one does not wait for it.
     pub fn load_vectors(&self, vectors: &Vectors, metric: Metric) {
-        vectors.terms(metric);
+        vectors.prepare(metric);
     }
 
     fn dense(&self, job: &Job) -> NearestAnswer {

@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod adapter;
+mod codes;
 mod cpu;
 mod dense_cpu;
 mod dense_simd;

@@ -45,9 +45,12 @@
 //! this holds (L2: |x'| > 2^60; cosine: 0 < |x| < 2^-60) have the offset -∞: they are always candidates. Queries outside of
 //! it (L2: |q'| > 2^55; cosine and inner product: q = 0) have no kernel form, and are answered in f64 alone.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use crate::Metric;
+use crate::codes::Codes;
 
 /// L2: rows of a larger norm are always candidates, so that no square overflows.
 const LARGEST_NORM: f64 = (1u64 << 60) as f64;
@@ -76,6 +79,7 @@ pub(crate) struct Terms {
     /// The scale of each row; [`Terms::same_scale`] where there is none.
     scale: Option<Vec<f32>>,
     offset: Vec<f32>,
+    codes: OnceLock<Codes>,
 }
 
 #[derive(Debug)]
@@ -121,7 +125,7 @@ impl Terms {
             }
             Metric::L1 => (None, each(&|_| down(-underflow))),
         };
-        Terms { metric, error, underflow, centred, scale, offset }
+        Terms { metric, error, underflow, centred, scale, offset, codes: OnceLock::new() }
     }
 
     /// x' of all rows: the vectors' own values, or centred ones.
@@ -142,6 +146,12 @@ impl Terms {
     /// The offset of each row.
     pub(crate) fn offset(&self) -> &[f32] {
         &self.offset
+    }
+
+    /// The rows as bytes; `None` for L1. Made when they are first asked for.
+    pub(crate) fn codes(&self, own: &[f32], dims: usize) -> Option<&Codes> {
+        let made = || Codes::new(self.values(own), dims, self.scale());
+        (self.metric != Metric::L1).then(|| self.codes.get_or_init(made))
     }
 
     /// The query as kernels take it; `None` where only f64 can answer it.
@@ -244,15 +254,15 @@ fn median<T: Copy>(mut of: Vec<T>, order: impl Fn(&T, &T) -> std::cmp::Ordering)
 }
 
 /// The rounding unit of f32.
-const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
+pub(crate) const UNIT: f64 = 1.0 / (1u64 << 24) as f64;
 
-fn gamma(roundings: usize) -> f64 {
+pub(crate) fn gamma(roundings: usize) -> f64 {
     let error = roundings as f64 * UNIT;
     error / (1.0 - error)
 }
 
 /// |x| in f64, by several sums at once.
-fn norm(x: &[f32]) -> f64 {
+pub(crate) fn norm(x: &[f32]) -> f64 {
     let (eights, rest) = x.as_chunks::<8>();
     let mut sums = [0f64; 8];
     for eight in eights {
@@ -273,7 +283,7 @@ fn down(x: f64) -> f32 {
 }
 
 /// The smallest f32 that is not below.
-fn up(x: f64) -> f32 {
+pub(crate) fn up(x: f64) -> f32 {
     let near = x as f32;
     if f64::from(near) < x { near.next_up() } else { near }
 }
@@ -281,6 +291,7 @@ fn up(x: f64) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::CodeQuery;
     use crate::reference::distance;
     use crate::{Hit, Vectors};
 
@@ -317,6 +328,37 @@ mod tests {
         sum * terms.scale().map_or(terms.same_scale(), |scale| scale[row]) + terms.offset()[row]
     }
 
+    fn place_by_codes(terms: &Terms, codes: &Codes, query: &CodeQuery, row: usize) -> f32 {
+        let of_row = &codes.codes[row * codes.stride..][..codes.stride];
+        let sum: f32 = of_row.iter().zip(&query.components).map(|(&code, p)| f32::from(code) * p).sum();
+        sum * codes.scale[row] + (terms.offset()[row] - codes.width[row] * query.length)
+    }
+
+    /// Codes pass over nearly all rows that are much farther than the nearest.
+    #[test]
+    fn codes_tell_clusters_apart() {
+        let dims = 128;
+        let centres = numbers(0, 20 * dims);
+        let values = numbers(6, 2000 * dims);
+        let values = values.chunks_exact(dims).enumerate().flat_map(|(row, x)| {
+            let centre = &centres[row % 20 * dims..][..dims];
+            x.iter().zip(centre).map(|(x, centre)| centre + 0.2 * x)
+        });
+        let vectors = Vectors::new(values.collect(), dims).unwrap();
+        for metric in [Metric::L2, Metric::Cosine] {
+            let terms = vectors.terms(metric);
+            let query = terms.query(vectors.row(9)).unwrap();
+            let codes = terms.codes(vectors.values(), dims).unwrap();
+            let by_codes = codes.query(&query.components);
+            let mut distances: Vec<f64> =
+                (0..2000).map(|row| distance(metric, vectors.row(row), vectors.row(9))).collect();
+            distances.sort_by(f64::total_cmp);
+            let bound = query.bound(query.value(distances[10]));
+            let passed = (0..2000).filter(|&row| place_by_codes(terms, codes, &by_codes, row) <= bound).count();
+            assert!((11..=120).contains(&passed), "{metric:?}: {passed}");
+        }
+    }
+
     #[test]
     fn values_lie_between_place_and_upper() {
         let mut kernels = 0;
@@ -331,9 +373,18 @@ mod tests {
                 for q in queries.chunks_exact(dims) {
                     let Some(query) = terms.query(q) else { continue };
                     kernels += 1;
+                    let codes =
+                        terms.codes(vectors.values(), dims).map(|codes| (codes, codes.query(&query.components)));
                     for row in 0..vectors.len() {
                         let truth = distance(metric, vectors.row(row), q);
                         let value = query.value(truth);
+                        if let Some((codes, by_codes)) = &codes {
+                            let place = place_by_codes(terms, codes, by_codes, row);
+                            assert!(
+                                place <= query.bound(value),
+                                "{metric:?}, seed {seed}, dims {dims}, row {row}: {place:e}"
+                            );
+                        }
                         for backwards in [false, true] {
                             let place = place(terms, vectors.values(), &query, row, metric, backwards);
                             let what = format!("{metric:?}, seed {seed}, dims {dims}, row {row}: {place:e} {value:e}");

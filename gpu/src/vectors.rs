@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::codes::Codes;
 use crate::margin::Terms;
 use crate::{GpuError, MAX_ROWS};
 
@@ -24,7 +25,7 @@ impl Metric {
     pub const ALL: [Metric; 4] = [Metric::L2, Metric::L1, Metric::Cosine, Metric::InnerProduct];
 }
 
-/// A set of vectors, one a row. Immutable; what searches derive from it (norms, centred values) is made by the first search by
+/// A set of vectors, one a row. Immutable; what searches derive from it (norms, centred values, bytes) is made by the first search by
 /// a metric, or by [`crate::Device::load_vectors`], and kept for as long as it lives.
 pub struct Vectors {
     id: u64,
@@ -84,6 +85,14 @@ impl Vectors {
     /// The components of one vector; it must exist.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.dims..][..self.dims]
+    }
+
+    /// Makes all that searches by this metric need.
+    pub(crate) fn prepare(&self, metric: Metric) {
+        let terms = self.terms(metric);
+        if Codes::pay(self.values.len(), self.dims) {
+            terms.codes(&self.values, self.dims);
+        }
     }
 
     /// What kernels need to know of the rows for this metric.
