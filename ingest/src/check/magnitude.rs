@@ -1,13 +1,14 @@
 //! Is the unit probably wrong? The values of a column against what the hub knows of the same materials.
 //!
 //! A unit is wrong for a column, not for a row. So a sample of each column is compared, and the column is suspect where
-//! most of the materials that the hub knows fit by one and the same factor, and not as stated. A single value of a sound
-//! column is suspect only where several values of the hub agree that it is a power of ten off.
+//! most of the materials that the hub knows fit by one and the same factor, and not as stated. A single value is suspect
+//! only in a column that is sound, of a property that hardly differs between samples of one material, where several
+//! values of the hub agree that it is a power of ten off: phases and treatments explain the rest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use datasets::property::{Axis, Property, dictionary};
+use datasets::property::{Axis, Deviation, Property, dictionary};
 use datasets::table::{Stated, Wanted};
 
 use super::noted::{Kind, Noted, Sampled, place};
@@ -24,6 +25,12 @@ const FITS: f64 = 2.0;
 const FAR: f64 = 6.0;
 /// Values that must agree on a material before a single value is held against them.
 const AGREEING: usize = 2;
+/// Share of the materials that agree with the hub in a column whose single values are looked at.
+const SOUND: f64 = 0.8;
+/// Typical deviation, as a share of the value, of properties that hardly differ between samples.
+const NARROW: f64 = 0.15;
+/// Values of a suspect column that are listed.
+const LISTED: usize = 100;
 /// Values of one material and property that are remembered of the hub.
 const MOST_KNOWN: usize = 16;
 /// Temperatures so near do not matter.
@@ -62,7 +69,8 @@ struct One {
 struct Belief<'k> {
     mean: f64,
     sd: f64,
-    values: usize,
+    /// How many values there are that agree with each other; 0 where some do not.
+    agreeing: usize,
     dataset: &'k str,
 }
 
@@ -98,9 +106,11 @@ impl Known {
         let middle = *near.get(near.len().checked_sub(1)? / 2)?;
         let mut off: Vec<f64> = near.iter().map(|one| (one.place - middle.place).abs()).collect();
         off.sort_by(f64::total_cmp);
+        let agree = off.last().is_some_and(|off| *off <= FITS * middle.sd);
+        let agreeing = if agree { near.len() } else { 0 };
         // of two values the distance, of more the usual one
         let spread = off.get(off.len() / 2).copied().unwrap_or_default();
-        Some(Belief { mean: middle.place, sd: middle.sd.hypot(spread), values: near.len(), dataset: &middle.dataset })
+        Some(Belief { mean: middle.place, sd: middle.sd.hypot(spread), agreeing, dataset: &middle.dataset })
     }
 }
 
@@ -128,7 +138,7 @@ impl Noted {
         self.kind(value)?.property
     }
 
-    /// Flags columns whose unit is probably wrong, with the values of the sample that say so, and single values that are
+    /// Flags columns whose unit is probably wrong, with some of the values of the sample that say so, and single values that are
     /// a power of ten off. `own` are the datasets of the job: what the hub has of them counts only where no other knows
     /// the material.
     pub fn suspects(&self, known: &Known, own: &HashSet<String>, tables: &[String]) -> Vec<Finding> {
@@ -150,11 +160,12 @@ impl Noted {
                     findings.extend(fits.first().map(|first| {
                         first.column(&factor, (distinct(fits.iter().copied()), distinct(&column)), known, tables)
                     }));
-                    findings.extend(fits.iter().map(|value| value.single(&factor, known, tables)));
+                    findings.extend(fits.iter().take(LISTED).map(|value| value.single(&factor, known, tables)));
                 }
-                None => findings.extend(
+                None if is_sound(&column) => findings.extend(
                     column.iter().filter_map(|value| Some(value.single(&value.power_of_ten()?, known, tables))),
                 ),
+                None => {}
             }
         }
         findings
@@ -191,7 +202,9 @@ impl Compared<'_> {
     }
 
     fn power_of_ten(&self) -> Option<Factor> {
-        let may = self.property.axis == Axis::Log && self.belief.values >= AGREEING && self.apart(1.0) > FAR;
+        let narrow = matches!(self.property.sd, Deviation::Relative(share) if share <= NARROW);
+        let may =
+            narrow && self.property.axis == Axis::Log && self.belief.agreeing >= AGREEING && self.apart(1.0) > FAR;
         let fitting = tens().filter(|(factor, _)| may && self.apart(*factor) <= FITS);
         fitting.min_by(|a, b| self.apart(a.0).total_cmp(&self.apart(b.0)))
     }
@@ -217,7 +230,8 @@ impl Compared<'_> {
             self.known(known)
         );
         let mend = "correct `unit` of this column in the mapping, or state the `factor` that its numbers are to be \
-                    multiplied by; all values are kept";
+                    multiplied by; where the unit is right, state what differs (temperature, doping, method) as a condition; \
+                    all values are kept";
         self.finding(why, mend, tables)
     }
 
@@ -265,6 +279,12 @@ fn suspect_column(column: &[Compared<'_>]) -> Option<Factor> {
     let (fits, _, factor) = scored.max_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))?;
     let as_stated = distinct(column.iter().filter(|value| value.apart(1.0) <= OFF));
     (fits as f64 >= SHARE * all as f64 && fits > as_stated).then_some(factor)
+}
+
+/// Whether the hub agrees with most of a column as it stands.
+fn is_sound(column: &[Compared<'_>]) -> bool {
+    let (agree, all) = (distinct(column.iter().filter(|value| value.apart(1.0) <= OFF)), distinct(column));
+    all >= FEWEST && agree as f64 >= SOUND * all as f64
 }
 
 /// How many materials there are.

@@ -16,8 +16,10 @@ use crate::sort::Origin;
 const MOST_BYTES: usize = 96 << 20;
 /// Values of each kind that are compared with the hub.
 const SAMPLED_OF_KIND: u32 = 20_000;
-/// The same in one chunk, so that the sample is spread over the job.
-const SAMPLED_OF_CHUNK: u32 = 1_024;
+/// The same in one of the first chunks of a job, and in a later one: all of a small file, and a spread of a large one.
+const SAMPLED_OF_CHUNK: [u32; 2] = [4_096, 128];
+/// The first chunks.
+const FIRST_CHUNKS: u64 = 4;
 /// Values of all kinds that are compared with the hub.
 const MOST_SAMPLED: usize = 200_000;
 /// Columns of values that are told apart.
@@ -105,16 +107,25 @@ pub struct Notes {
     values: Vec<Value>,
     sampled: Vec<Sampled>,
     left_out: u64,
+    /// Values of each kind that are sampled; those of a later chunk where nothing is said.
+    most_sampled: Option<u32>,
     buffer: Vec<u8>,
     source: Option<(Arc<str>, u64)>,
 }
 
 impl Notes {
+    /// For a chunk, by its number in the job from 0.
+    pub fn of_chunk(number: u64) -> Notes {
+        let [first, later] = SAMPLED_OF_CHUNK;
+        Notes { most_sampled: Some(if number < FIRST_CHUNKS { first } else { later }), ..Notes::default() }
+    }
+
     /// Notes the values of an accepted record. With `own_ids`, computed values of records with different ids speak of
     /// different things: the source has chosen ids, and its entries of one composition may be different phases.
     pub fn note(&mut self, record: &Record, at: Origin, own_ids: bool, what_is: WhatIs<'_>) {
         let (mut about, mut id) = (None, None);
         let mut material = None;
+        let most_sampled = self.most_sampled.unwrap_or(SAMPLED_OF_CHUNK[1]);
         for m in &record.measurements {
             if m.evidence <= Evidence::Derived || !m.value.is_finite() {
                 continue; // it follows from others
@@ -128,7 +139,7 @@ impl Notes {
                 continue; // the bounds have said so
             };
             let is_bound = m.conditions.contains_key("censored");
-            if kind.sampled < SAMPLED_OF_CHUNK && !property.key.contains(':') && m.value != 0.0 && !is_bound {
+            if kind.sampled < most_sampled && !property.key.contains(':') && m.value != 0.0 && !is_bound {
                 let material = *material.get_or_insert_with(|| {
                     material_key(record.formula.as_deref(), record.smiles.as_deref(), record.name.as_deref())
                 });
@@ -210,14 +221,23 @@ impl Notes {
 
     /// A hash of what the record speaks about, with all that may tell it from others of the same composition.
     fn about(&mut self, record: &Record, own_ids: bool) -> u64 {
+        let plain = content_hash(record.formula.as_deref().unwrap_or_default().as_bytes());
+        let plain = mixed(plain, content_hash(dataset_of(&record.id).as_bytes()));
+        if record.smiles.is_none()
+            && record.name.is_none()
+            && record.attributes.is_empty()
+            && record.space_group.is_none()
+            && (own_ids || record.structure.is_none())
+        {
+            return plain;
+        }
         let buffer = &mut self.buffer;
         buffer.clear();
         let mut add = |text: &str| {
             buffer.extend_from_slice(text.as_bytes());
             buffer.push(0x1f);
         };
-        add(dataset_of(&record.id));
-        for text in [&record.formula, &record.smiles, &record.name] {
+        for text in [&record.smiles, &record.name] {
             add(text.as_deref().unwrap_or_default());
         }
         for (name, text) in &record.attributes {
@@ -241,7 +261,7 @@ impl Notes {
                 }
             }
         }
-        content_hash(buffer)
+        mixed(plain, content_hash(buffer))
     }
 
     fn source(&mut self, source: &Arc<str>) -> u64 {

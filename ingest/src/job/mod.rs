@@ -310,7 +310,9 @@ fn read_export(
     gathering: &Mutex<Gathering>,
     watch: &Watch,
 ) -> Result<(), JobError> {
+    let first = lock(gathering).next;
     let mut chunk: (Findings, Vec<(Record, Origin)>) = Default::default();
+    chunk.0.notes = Notes::of_chunk(first);
     let end = |(mut found, accepted): (Findings, Vec<(Record, Origin)>)| -> Result<(), JobError> {
         found.notes.end();
         watch.go_on()?;
@@ -492,7 +494,7 @@ impl TableJob<'_> {
     /// Reads the rows of a chunk.
     fn chunk(&self, number: u64, mut chunk: Box<dyn Chunk>) -> Result<(), JobError> {
         self.watch.go_on()?;
-        let mut found = Findings::default();
+        let mut found = Findings { notes: Notes::of_chunk(number), ..Findings::default() };
         let mut accepted: Vec<(Record, Origin)> = Vec::new();
         let mut words = Words::default();
         let mut row = Row::default();
