@@ -106,7 +106,7 @@ fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure
     let runtime = tokio::runtime::Handle::current();
     let mut table = runtime.block_on(Table::open_or_create(data_dir)).map_err(|why| job_failure(why.into()))?;
     let ran = if work.dry_run {
-        job::read(&request, &table.scratch(), watch).map(job::Done::from)
+        runtime.block_on(job::check(Some(&table), &request, &table.scratch(), watch))
     } else {
         runtime.block_on(job::run(&mut table, &request, watch))
     };

@@ -120,10 +120,8 @@ async fn work(
     watch: Watch,
 ) -> Result<Done, Failure> {
     if dry_run {
-        let scratch = std::env::temp_dir();
-        let reading = tokio::task::spawn_blocking(move || job::read(&request, &scratch, &watch));
-        let accepted = reading.await.map_err(Failure::new)??;
-        return Ok(accepted.into());
+        let table = Table::open(data_dir).await?;
+        return Ok(job::check(table.as_ref(), &request, &std::env::temp_dir(), &watch).await?);
     }
     let mut table = Table::open_or_create(data_dir).await?;
     if !common.no_bundled && bundled::is_wanted(&table).await? {

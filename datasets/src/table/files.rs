@@ -185,7 +185,7 @@ pub(crate) fn writer_properties(effort: Effort) -> Result<WriterPropertiesBuilde
     Ok(properties)
 }
 
-fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
+pub(super) fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
     let options = ArrowReaderOptions::new().with_schema(file_schema());
     let ours = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options);
     // a file that another program wrote may have more columns or plain words: read it as it is

@@ -3,14 +3,15 @@
 mod conflict;
 mod contradiction;
 mod magnitude;
+mod noted;
 
 use datasets::property::Property;
 
 use crate::report::{Code, Finding, Severity};
 
-pub use conflict::Conflicts;
 pub use contradiction::{combinations, may_contradict};
-pub use magnitude::{Known, suspect_unit};
+pub use magnitude::Known;
+pub use noted::{Noted, Notes, WhatIs};
 
 /// Where a finding is made.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,6 @@
 //! Files in, one commit out: read in parallel, sorted by record id with bounded memory, committed as a whole.
 
+mod compare;
 mod watch;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datasets::catalogue::DatasetInfo;
-use datasets::record::{Evidence, Record};
+use datasets::property::dictionary;
+use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
-use crate::check::Place;
+use crate::check::{Noted, Notes, Place};
 use crate::mapping::Mapping;
 use crate::native::{self, Item, NativeError, NativeReader};
 use crate::propose::{self, Proposal, Sample};
@@ -22,6 +24,7 @@ use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
 use crate::sort::{Duplicate, Origin, Pieces, RunBuilder, SortError, Sorter};
 
+pub use compare::check;
 pub use watch::{Phase, Progress, Watch};
 
 /// Why a job did not run. Whatever it was, the table is as it was.
@@ -101,6 +104,12 @@ pub struct Accepted {
     pub report: Report,
     /// The files of refused rows.
     pub refused: Vec<PathBuf>,
+    /// Where all findings are written.
+    report_file: Option<PathBuf>,
+    /// The names of the tables that were read, by number.
+    tables: Vec<String>,
+    /// What is compared with the hub.
+    noted: Noted,
 }
 
 impl Accepted {
@@ -152,7 +161,8 @@ pub async fn run(table: &mut Table, request: &Request, watch: &Watch) -> Result<
     let (asked, watching) = (request.clone(), watch.clone());
     // reading is long work for the processor: not on a thread that answers requests
     let reading = tokio::task::spawn_blocking(move || read(&asked, &scratch, &watching));
-    let accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
+    let mut accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
+    accepted.compare(table, watch).await?;
     let done = commit(table, accepted, request.key.as_deref(), watch).await;
     watch.enter(Phase::Done);
     done
@@ -215,6 +225,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         next: 0,
         refused: None,
         files: Vec::new(),
+        noted: Noted::default(),
     });
     let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
     let (mut tables, mut names): (Vec<String>, Vec<String>) = Default::default();
@@ -254,7 +265,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
             return Err(JobError::FileNotGiven(wanted.clone()));
         }
     }
-    let Gathering { sorter, mut report, mut files, .. } =
+    let Gathering { sorter, mut report, mut files, mut noted, .. } =
         gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
     watch.enter(Phase::Merging);
     let join = request.mapping.as_ref().is_some_and(|mapping| mapping.file.record.join);
@@ -269,6 +280,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     }
     let left_out: HashSet<Origin> =
         sorted.duplicates.iter().filter(|d| matches!(d, Duplicate::Other(..))).map(origin).collect();
+    noted.without(&left_out);
+    noted.conflicts(&tables).into_iter().try_for_each(|finding| report.finding(finding))?;
     if let (false, Some(folder), Some(mapping)) = (left_out.is_empty(), &request.refused, &request.mapping) {
         files.extend(write_left_out(request, mapping, folder, &left_out)?);
     }
@@ -280,7 +293,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         let info = terms.get(&name).cloned().unwrap_or_else(|| own(&name));
         (info, Arc::new(pieces))
     });
-    Ok(Accepted { sets: sets.collect(), report: report.finish()?, refused: files })
+    let (sets, report_file) = (sets.collect(), request.report.clone());
+    Ok(Accepted { sets, report: report.finish()?, refused: files, report_file, tables, noted })
 }
 
 /// The export that a file is; `None` for other files, and for folders.
@@ -297,7 +311,9 @@ fn read_export(
     watch: &Watch,
 ) -> Result<(), JobError> {
     let (mut found, mut run) = (Findings::default(), RunBuilder::default());
-    let end = |found: Findings, run: &mut RunBuilder| -> Result<(), JobError> {
+    found.notes = Notes::of_chunk(lock(gathering).next);
+    let end = |mut found: Findings, run: &mut RunBuilder| -> Result<(), JobError> {
+        found.notes.end();
         watch.go_on()?;
         watch.count(found.rows, found.refused, &found.findings);
         let run = run.finish()?;
@@ -310,7 +326,11 @@ fn read_export(
     for item in reader {
         found.rows += 1;
         match item? {
-            Item::Record { line, record } => run.push(&record, Origin { table: number, line })?,
+            Item::Record { line, record } => {
+                let origin = Origin { table: number, line };
+                found.notes.note(&record, origin, true, &|m| (dictionary().get(&m.property), None));
+                run.push(&record, origin)?;
+            }
             Item::Refused(bad) => {
                 let place = Place { file: &input.shown, line: bad.line };
                 let mend = "export it anew, or mend this record in the file";
@@ -390,6 +410,7 @@ struct Gathering {
     refused: Option<RefusedWriter>,
     /// Files of refused rows that are done.
     files: Vec<PathBuf>,
+    noted: Noted,
 }
 
 /// What was found in one chunk.
@@ -399,6 +420,7 @@ struct Findings {
     refused: u64,
     findings: Vec<Finding>,
     refused_rows: Vec<Result<Row, BadRow>>,
+    notes: Notes,
 }
 
 impl Gathering {
@@ -414,6 +436,7 @@ impl Gathering {
                     written.map_err(|why| JobError::Write { path: "the file of refused rows".into(), why })?;
                 }
             }
+            self.noted.take(std::mem::take(&mut found.notes));
             self.report.add(found)?;
             self.next += 1;
         }
@@ -490,15 +513,21 @@ impl TableJob<'_> {
         mut chunk: Box<dyn Chunk>,
     ) -> Result<(), JobError> {
         self.watch.go_on()?;
-        let mut found = Findings::default();
+        let mut found = Findings { notes: Notes::of_chunk(number), ..Findings::default() };
         let Room { words, record, run, row } = room;
+        let own_ids = layout.has_own_ids();
+        let what_is = |m: &Measurement| (layout.property(m), layout.column_of(m).map(str::to_owned));
         while let Some(read) = chunk.next_row(row) {
             found.rows += 1;
             match read {
                 Ok(()) => {
                     let place = Place { file: &self.shown, line: row.line };
                     match layout.record(row, place, words, record, &mut found.findings) {
-                        Ok(()) => run.push(record, Origin { table: self.number, line: row.line })?,
+                        Ok(()) => {
+                            let origin = Origin { table: self.number, line: row.line };
+                            found.notes.note(record, origin, own_ids, &what_is);
+                            run.push(record, origin)?;
+                        }
                         Err(findings) => {
                             found.refused += 1;
                             found.findings.extend(findings);
@@ -521,6 +550,7 @@ impl TableJob<'_> {
                 }
             }
         }
+        found.notes.end();
         let run = run.finish()?;
         self.watch.count(found.rows, found.refused, &found.findings);
         let mut gathering = lock(self.gathering);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datasets::element::Element;
 use datasets::formula::{Basis, Formula};
 use datasets::property::Property;
-use datasets::record::Record;
+use datasets::record::{Measurement, Record};
 use datasets::unit::Conversion;
 
 use crate::check::{self, Place};
@@ -233,6 +233,29 @@ impl Layout<'_> {
         record.attributes = attributes;
         record.measurements = measurements;
         Ok(())
+    }
+
+    /// The header of the column that a value of a record of this file stands in; none for derived values.
+    pub fn column_of(&self, m: &Measurement) -> Option<&str> {
+        let is_of =
+            |v: &&Value<'_>| *v.property == *m.property && v.what.evidence == m.evidence && v.method == m.method;
+        let mut columns = self.values.iter().filter(is_of);
+        let first = columns.next()?;
+        if columns.next().is_none() {
+            return Some(first.header);
+        }
+        // several columns of one property: each has a text of its own
+        self.values.iter().find(|v| Arc::ptr_eq(&v.property, &m.property)).map(|v| v.header)
+    }
+
+    /// Whether the source has ids of its own: a column of the record id that is not the formula.
+    pub fn has_own_ids(&self) -> bool {
+        self.id.iter().any(|part| matches!(part, IdPart::Column(_)))
+    }
+
+    /// The property of a value of this file.
+    pub fn property(&self, m: &Measurement) -> Option<&'static Property> {
+        self.mapping.property(&m.property)
     }
 
     fn source_id(&self, row: &Row, reduced: Option<&str>) -> String {

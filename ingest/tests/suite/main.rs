@@ -12,6 +12,7 @@
 extern crate matgenome_ingest as ingest;
 
 mod cells;
+mod checks;
 mod counts;
 mod files;
 mod formats;
