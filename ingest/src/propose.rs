@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::header::{self, Header, plain};
 use crate::mapping::{
-    Attribute, Fractions, Mapping, MappingFile, QuantitySource, TextColumn, TextSource, Uncertainty, ValueColumn,
+    Attribute, Fractions, Mapping, MappingFile, Prefixes, QuantitySource, TextColumn, TextSource, Uncertainty,
+    ValueColumn,
 };
 use crate::read::{ReadOptions, Row, Table};
 use crate::value::{NumberFormat, read as read_cell};
@@ -265,7 +266,7 @@ impl One<'_> {
             under
                 .iter()
                 .for_each(|at| self.set(*at, Role::Fraction, "the last part of the header is an element's symbol"));
-            file.material.fractions = Some(Fractions { prefix: Some(prefix), ..Fractions::default() });
+            file.material.fractions = Some(Fractions { prefix: Some(Prefixes::One(prefix)), ..Fractions::default() });
         } else {
             const FORMULA: [&str; 10] = [
                 "formula",
@@ -374,6 +375,7 @@ impl One<'_> {
                 unit: unit.clone(),
                 unit_column: unit_column.map(|u| headers[u].clone()),
                 factor: None,
+                words: BTreeMap::new(),
                 uncertainty: None,
                 optional: false,
                 when: None,

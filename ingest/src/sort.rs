@@ -350,9 +350,11 @@ impl Prefix {
 
     /// The order of two ids; `whole` compares all of them.
     fn order(&self, other: &Prefix, whole: impl FnOnce() -> Ordering) -> Ordering {
-        self.bytes.cmp(&other.bytes).then_with(|| {
-            if self.is_whole && other.is_whole { Ordering::Equal } else { whole() }
-        })
+        self.bytes.cmp(&other.bytes).then_with(
+            || {
+                if self.is_whole && other.is_whole { Ordering::Equal } else { whole() }
+            },
+        )
     }
 }
 
@@ -390,9 +392,9 @@ fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
     // rows of one id lie in the order of their origins in a run
     let by_run = runs.windows(2).all(|pair| pair[0].span.1 < pair[1].span.0);
     places.sort_unstable_by(|a, b| {
-        a.prefix.order(&b.prefix, || id(a).cmp(id(b))).then_with(|| {
-            if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) }
-        })
+        a.prefix
+            .order(&b.prefix, || id(a).cmp(id(b)))
+            .then_with(|| if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) })
     });
     places
 }
@@ -400,9 +402,8 @@ fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
 /// How many bytes all these texts begin with.
 fn shared_bytes<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
     let Some(first) = texts.next() else { return 0 };
-    let shared = |length: usize, text: &str| {
-        first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count()
-    };
+    let shared =
+        |length: usize, text: &str| first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count();
     texts.fold(first.len(), shared)
 }
 

@@ -96,8 +96,12 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
     if !unit.is_empty() {
         let begins = unit.chars().next().unwrap_or(' ');
         let glued = at.text.len() == unit.len();
+        // `3.4e-6 1/K`: a unit that is one over another
+        let behind = unit.strip_prefix("1/").unwrap_or_default().trim_start();
+        let inverse = !glued && behind.starts_with(|c: char| c.is_alphabetic() || "°Ω(%".contains(c));
         // `1e`, `1.2.3`, `1,234`, `1 2`: the rest of a number that is none
-        if begins.is_ascii_digit() || ".,;:_+-−'±(~<>=?!\"#&*".contains(begins) && !unit.starts_with("(") {
+        let of_a_number = begins.is_ascii_digit() || ".,;:_+-−'±~<>=?!\"#&*".contains(begins);
+        if of_a_number && !inverse {
             return Err(rest_of_a_number(text, unit));
         }
         if glued && (unit.eq_ignore_ascii_case("e") || unit.starts_with(['x', 'X', '×'])) {

@@ -86,6 +86,8 @@ pub struct ResolvedQuantity {
     pub wanted: Unit,
     /// Unit → K or Pa.
     pub conversion: Conversion,
+    /// Whether it is a temperature, which is never below absolute zero.
+    pub is_temperature: bool,
 }
 
 impl Mapping {

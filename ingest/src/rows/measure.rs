@@ -7,7 +7,7 @@ use datasets::property::Property;
 use datasets::record::Measurement;
 use datasets::unit::{Conversion, Unit};
 
-use super::{Condition, Deviations, Layout, Value, Words};
+use super::{Condition, Deviations, Layout, Value, Words, is_wanted};
 use crate::check::{Place, bounds};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
@@ -68,20 +68,20 @@ impl Layout<'_> {
     ) -> Result<Measured, Finding> {
         let cell = |position: usize| row.cells.get(position).unwrap_or_default().trim();
         let text = cell(value.position);
-        if self.is_null(text) {
-            return Ok(None);
-        }
-        if let Some((position, one_of)) = value.when
-            && !one_of.iter().any(|wanted| wanted == cell(position))
-        {
+        let word = value.words.get(text).copied();
+        if (word.is_none() && self.is_null(text)) || !is_wanted(value.when, row) {
             return Ok(None);
         }
         let what = value.what;
-        let reading = match self.numbers.plain(text) {
+        let reading = match word.or_else(|| self.numbers.plain(text)) {
             Some(number) => Reading { value: number, sd: None, sense: Sense::Exact, unit: None },
-            None => {
-                value::read(text, self.numbers).map_err(|why| self.bad_number(place, value.header, text, Some(&why)))?
-            }
+            None => value::read(text, self.numbers).map_err(|why| {
+                let mut finding = self.bad_number(place, value.header, text, Some(&why));
+                if !value.words.is_empty() {
+                    finding.mend = format!("list the word under `words` of the [[value]]; or {}", finding.mend);
+                }
+                finding
+            })?,
         };
         // the unit of the cell, else that of the row, else that of the column
         let stated = match (reading.unit, value.unit_column) {
@@ -124,7 +124,7 @@ impl Layout<'_> {
         };
         let mut conditions: BTreeMap<String, String> = BTreeMap::new();
         for (name, source) in &value.conditions {
-            if let Some(text) = source.get(row, words) {
+            if let Some(text) = source.get(self, row, words) {
                 conditions.insert((*name).to_owned(), text.to_string());
             }
         }
@@ -140,7 +140,7 @@ impl Layout<'_> {
             uncertainty,
             evidence: what.evidence,
             method: value.method.clone(),
-            source: value.source.as_ref().and_then(|s| s.get(row, words)),
+            source: value.source.as_ref().and_then(|s| s.get(self, row, words)),
             temperature_k: self.condition(value.temperature.as_ref(), row, place)?,
             pressure_pa: self.condition(value.pressure.as_ref(), row, place)?,
             conditions,
@@ -174,6 +174,12 @@ impl Layout<'_> {
             Some(unit) => convert(unit, &quantity.wanted).map_err(|why| bad_unit(place, column, text, why))?,
         };
         let converted = conversion.apply(reading.value);
+        if quantity.is_temperature && converted < 0.0 {
+            let why = format!("a temperature of {text} is below absolute zero");
+            let mend = "correct the cell, or the unit of the temperature in the mapping; leave the cell empty or list the \
+                        word under `null` in [read] where it means that none was stated";
+            return Err(place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(text)), why, mend));
+        }
         if converted.is_finite() { Ok(Some(converted)) } else { Err(self.bad_number(place, column, text, None)) }
     }
 }

@@ -13,6 +13,7 @@ extern crate matgenome_ingest as ingest;
 
 mod cells;
 mod counts;
+mod express;
 mod files;
 mod formats;
 mod job;
