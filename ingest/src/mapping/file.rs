@@ -121,7 +121,7 @@ pub struct Fractions {
 
 /// How columns begin: one text or several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a prefix is a text, \"elements.\", or a list of texts")]
 pub enum Prefixes {
     /// One beginning.
     One(String),
@@ -176,7 +176,7 @@ impl From<BasisName> for Basis {
 
 /// A text that is the same for all rows, or stands in a column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write a text that holds for all rows, \"alloy\", or a column, { column = \"Class\" }")]
 pub enum TextSource {
     /// The same for all rows.
     Constant(String),
@@ -242,6 +242,9 @@ pub struct ValueColumn {
     pub file: Option<String>,
     /// The header.
     pub column: String,
+    /// Where the number is in a cell that holds a JSON array: `[0, 3]` is the fourth number of the first row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<usize>,
     /// Key of the property dictionary, or of a `[[property]]` of this mapping.
     pub property: String,
     /// The unit of the column; the dictionary's by default.
@@ -334,7 +337,10 @@ pub enum Derivation {
 
 /// Where the standard deviation of a value comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an uncertainty is the header of a column, \"sd\", or { value = 0.5 } in the unit of the column, or { relative = 0.05 }"
+)]
 pub enum Uncertainty {
     /// A column, in the unit of the value.
     Column(String),
@@ -356,7 +362,10 @@ pub struct ConstantUncertainty {
 
 /// A text kept with the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an attribute is the header of a column, or { column = \"note\", optional = true }, or { prefix = \"vis.\" }"
+)]
 pub enum Attribute {
     /// From a column that every file has.
     Column(String),
@@ -411,6 +420,11 @@ pub struct NewProperty {
 }
 
 impl MappingFile {
+    /// Whether it says nothing of the material and of values: then a proposal completes it.
+    pub fn is_beginning(&self) -> bool {
+        is_default(&self.material) && self.value.is_empty()
+    }
+
     /// The mapping as a TOML text, defaults left out.
     ///
     /// # Errors

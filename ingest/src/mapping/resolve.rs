@@ -11,7 +11,16 @@ use super::{
     Uncertainty, ValueColumn, When,
 };
 
-pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> {
+/// Checks what the beginning of a mapping says; a dataset may be named later.
+pub(super) fn check_beginning(file: &MappingFile, dataset: Option<&str>) -> Result<(), String> {
+    if file.dataset.is_some() || dataset.is_some() {
+        terms(file, dataset)?;
+    }
+    check_when("[record]", file.record.when.as_ref())?;
+    check_read(file)
+}
+
+fn terms(file: &MappingFile, dataset: Option<&str>) -> Result<DatasetInfo, String> {
     let mut terms = match (&file.dataset, dataset) {
         (Some(terms), _) => terms.clone(),
         (None, Some(name)) => DatasetInfo::unnamed_terms(name),
@@ -23,12 +32,27 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
     if let Some(problem) = terms.problem() {
         return Err(problem);
     }
+    Ok(terms)
+}
+
+fn check_read(file: &MappingFile) -> Result<(), String> {
     if let Some(separator) = file.read.separator.filter(|s| !s.is_ascii()) {
         return Err(format!("separator `{separator}` is not an ASCII character"));
     }
     if !matches!(file.read.decimal, '.' | ',') {
         return Err(format!("decimal mark `{}` must be `.` or `,`", file.read.decimal));
     }
+    if let Some(mark) = file.read.thousands
+        && (mark == file.read.decimal || mark.is_alphanumeric() || "+-−()".contains(mark))
+    {
+        return Err(format!("mark of thousands `{mark}` cannot be told from the rest of a number"));
+    }
+    Ok(())
+}
+
+pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> {
+    let mut terms = terms(&file, dataset)?;
+    check_read(&file)?;
     let material = &file.material;
     let known_composition = [&material.formula, &material.structure, &material.smiles].iter().any(|c| c.is_some())
         || material.fractions.is_some();
@@ -38,11 +62,6 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
                     structure or smiles"
                 .into(),
         );
-    }
-    if let Some(mark) = file.read.thousands
-        && (mark == file.read.decimal || mark.is_alphanumeric() || "+-−()".contains(mark))
-    {
-        return Err(format!("mark of thousands `{mark}` cannot be told from the rest of a number"));
     }
     if let Some(fractions) = &material.fractions {
         check_fractions(fractions)?;

@@ -8,12 +8,12 @@ use datasets::formula::Basis;
 use super::nuclide::Nuclide;
 use super::{Composition, Share};
 use super::{Condition, Derived, Deviations, IdPart, Layout, Text, Value};
-use crate::check;
 use crate::mapping::{
     Attribute, Fractions, Mapping, ResolvedQuantity, ResolvedValue, TextSource, Uncertainty, ValueColumn, When,
 };
 use crate::read::{ReadError, Table};
 use crate::value::NumberFormat;
+use crate::{check, refused};
 
 /// Looks columns up; in an optional place a column that is not there is none.
 #[derive(Clone, Copy)]
@@ -73,7 +73,7 @@ impl<'a> Layout<'a> {
         });
         let mut values = Vec::with_capacity(mapping.values.len());
         for (column, what) in file.value.iter().zip(&mapping.values) {
-            if column.file.as_ref().is_none_or(|file| *file == table.name) {
+            if column.file.as_ref().is_none_or(|file| refused::is_of(&table.name, file)) {
                 values.extend(value(mapping, column, what, table)?);
             }
         }
@@ -143,7 +143,7 @@ fn composition<'a>(stated: &'a Fractions, columns: Columns<'_>) -> Result<Compos
             return Err(ReadError::NoColumn {
                 path: columns.table.shown.clone().into(),
                 column: format!("{prefix}ELEMENT"),
-                columns: columns.table.headers().iter().map(|h| format!("`{h}`")).collect::<Vec<_>>().join(", "),
+                columns: crate::read::listed(columns.table.headers()),
             });
         }
     }
@@ -198,6 +198,7 @@ fn value<'a>(
         },
         deviations,
         words: &column.words,
+        at: &column.at,
         when: place.when(column.when.as_ref())?,
         given_unit: what.given_unit.as_deref().map(Arc::from),
         method: column.method.as_ref().or(defaults.method.as_ref()).map(|m| Arc::from(m.as_str())),

@@ -9,7 +9,7 @@ use datasets::record::{Evidence, Measurement};
 use datasets::structure::Structure;
 
 use super::nuclide::{self, Nuclide};
-use super::{Composition, Layout, Share, Words, is_wanted};
+use super::{Composition, Layout, Share, Words, cut, is_wanted};
 use crate::check::Place;
 use crate::mapping::{BasisName, Derivation};
 use crate::read::Row;
@@ -103,7 +103,7 @@ impl Layout<'_> {
                     identity.described = Some(described);
                 }
                 Err(why) => {
-                    let mend = "give the structure as CIF, POSCAR or JSON, or leave the cell empty";
+                    let mend = "mend the text of the structure, or leave the cell empty";
                     refused.push(place.finding(
                         Severity::Refused,
                         Code::BadStructure,
@@ -310,7 +310,8 @@ impl Layout<'_> {
 
 fn bad_formula(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
     let mend = "write the formula with element symbols and amounts, such as Fe2O3 or Al0.5CoCrFeNi";
-    let cell = (Some(column), Some(text));
+    let shown = cut(text);
+    let cell = (Some(column), Some(&*shown));
     if !value::looks_like_date(text) {
         return place.finding(Severity::Refused, Code::BadFormula, cell, why, mend);
     }
@@ -327,7 +328,7 @@ fn bad_fractions(place: Place<'_>, parts: &[(Nuclide, f64)], why: String) -> Fin
 }
 
 /// A formula with decimal commas, `Al5Co23,75`, with points; none where no comma stands between digits.
-fn decimal_points(text: &str) -> Option<String> {
+pub(crate) fn decimal_points(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let is_mark = |at: usize| bytes[at] == b',' && at > 0 && digit(at - 1) && digit(at + 1);

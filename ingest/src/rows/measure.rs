@@ -7,7 +7,7 @@ use datasets::property::Property;
 use datasets::record::Measurement;
 use datasets::unit::{Conversion, Unit};
 
-use super::{Condition, Deviations, Layout, Value, Words, is_wanted};
+use super::{Condition, Deviations, Layout, Value, Words, cut, is_wanted};
 use crate::check::{Place, bounds};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
@@ -28,6 +28,7 @@ impl Layout<'_> {
         text: &str,
         why: Option<&value::Unreadable>,
     ) -> Finding {
+        let text = &*cut(text);
         let cell = (Some(column), Some(text));
         if value::looks_like_date(text) {
             let why = format!("`{text}` is not a finite number: a spreadsheet made a date of it");
@@ -72,6 +73,19 @@ impl Layout<'_> {
         if (word.is_none() && self.is_null(text)) || !is_wanted(value.when, row) {
             return Ok(None);
         }
+        let picked = match value.at {
+            [] => None,
+            at => Some(number_at(text, at).map_err(|why| {
+                let mend = "correct `at` of the [[value]], or the cell";
+                let why = format!("`{}`: {why}", cut(text));
+                let cell = (Some(value.header), Some(&*cut(text)));
+                place.finding(Severity::Refused, Code::BadNumber, cell, why, mend)
+            })?),
+        };
+        let text = picked.as_deref().unwrap_or(text);
+        if picked.is_some() && self.is_null(text) {
+            return Ok(None);
+        }
         let what = value.what;
         let reading = match word.or_else(|| self.numbers.plain(text)) {
             Some(number) => Reading { value: number, sd: None, sense: Sense::Exact, unit: None },
@@ -82,6 +96,15 @@ impl Layout<'_> {
                 }
                 finding
             })?,
+        };
+        // `200 ± 10 %` of what is no share itself: the deviation is
+        let reading = match reading {
+            Reading { sd: Some(sd), unit: Some("%"), .. }
+                if words.conversion("%", what.property, &what.wanted).is_err() =>
+            {
+                Reading { sd: Some(sd / 100.0 * reading.value.abs()), unit: None, ..reading }
+            }
+            other => other,
         };
         // the unit of the cell, else that of the row, else that of the column
         let stated = match (reading.unit, value.unit_column) {
@@ -184,6 +207,21 @@ impl Layout<'_> {
     }
 }
 
+/// The number at a place of a JSON array, as text; empty where there is null.
+fn number_at(text: &str, at: &[usize]) -> Result<String, String> {
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("it is no array: {e}"))?;
+    let mut found = &document;
+    for index in at {
+        found = found.get(index).ok_or_else(|| format!("there is nothing at {at:?}, counted from 0"))?;
+    }
+    match found {
+        serde_json::Value::Null => Ok(String::new()),
+        serde_json::Value::Number(number) => Ok(number.to_string()),
+        serde_json::Value::String(text) => Ok(text.trim().to_owned()),
+        _ => Err(format!("at {at:?} there is no number")),
+    }
+}
+
 /// The text of the finding: the cell that holds the unit.
 fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t str {
     if column == header { text } else { unit }
@@ -192,7 +230,7 @@ fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t 
 fn bad_unit(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
     let mend =
         "write a unit of the property, such as the dictionary's (`matgenome properties`), or correct the mapping";
-    place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(text)), why, mend)
+    place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(&cut(text))), why, mend)
 }
 
 fn convert(unit: &str, wanted: &Unit) -> Result<Conversion, String> {

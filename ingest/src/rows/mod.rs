@@ -5,6 +5,7 @@ mod material;
 mod measure;
 mod nuclide;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::report::{Code, Finding, Severity};
 use crate::value::NumberFormat;
 use nuclide::Nuclide;
 
+pub(crate) use material::decimal_points;
 pub use material::space_group;
 
 /// The columns of one file, by position: what the mapping says, looked up once. Threads are quicker with one each.
@@ -92,6 +94,8 @@ struct Value<'a> {
     unit_column: Option<(usize, &'a str)>,
     deviations: Deviations<'a>,
     words: &'a BTreeMap<String, f64>,
+    /// The place of the number in an array.
+    at: &'a [usize],
     when: Option<(usize, &'a When)>,
     given_unit: Option<Arc<str>>,
     method: Option<Arc<str>>,
@@ -282,6 +286,15 @@ impl Layout<'_> {
             });
         }
         parts
+    }
+}
+
+/// A cell as a message shows it.
+fn cut(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 

@@ -184,3 +184,42 @@ fn polymers_by_their_repeat_unit() {
         assert_eq!(one(&map, &format!("formula,gap\n{text},1\n")).formula.as_deref(), Some(wanted), "{text}");
     }
 }
+
+#[test]
+fn deviations_in_percent_errors_of_spreadsheets_and_long_cells() {
+    let map = mapping(
+        "material = { formula = \"f\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"x\"\n\
+         property = \"yield_strength\"\nunit = \"MPa\"\n",
+    );
+    let found = value(&map, "f,x\nFe,200 ± 10%\n");
+    assert_eq!((found.value, found.uncertainty), (200.0, Some(20.0)));
+    let found = value(&map, "f,x\nFe,0.2 (GPa)\n");
+    assert_eq!((found.value, found.given_unit.as_deref()), (200.0, Some("GPa")));
+    let share = mapping(
+        "material = { formula = \"f\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"x\"\n\
+         property = \"elongation\"\nunit = \"%\"\n",
+    );
+    assert_eq!(value(&share, "f,x\nFe,20 ± 2 %\n").uncertainty, Some(2.0), "of a share the percent are its unit");
+    assert!(finding(&read(&map, "f,x\nFe,#DIV/0!\n")).explanation.contains("error of the spreadsheet"));
+    let long = finding(&read(&map, &format!("f,x\nFe,{}\n", "x".repeat(100_000)))).clone();
+    assert!(long.value.as_ref().unwrap().len() < 100 && long.explanation.len() < 300, "{long:?}");
+    let long = finding(&read(&map, &format!("f,x\n{},1\n", "x".repeat(100_000)))).clone();
+    assert!(long.value.as_ref().unwrap().len() < 100 && long.explanation.len() < 400, "{long:?}");
+}
+
+#[test]
+fn a_number_may_stand_in_an_array() {
+    let map = mapping(
+        "material = { formula = \"f\" }\ndefaults = { evidence = \"computed\" }\nread = { separator = \";\" }\n[[value]]\n\
+         column = \"c\"\nat = [1, 0]\nproperty = \"bulk_modulus\"\n",
+    );
+    assert_eq!(value(&map, "f;c\nFe;[[311.3, 144.4], [145.5, 2]]\n").value, 145.5);
+    assert_eq!(codes(&read(&map, "f;c\nFe;[[1, 2], [null, 2]]\n")), [Code::NoValue]);
+    for (cell, why) in
+        [("[[1, 2]]", "nothing at [1, 0]"), ("[[1], [[2]]]", "no number"), ("12", "nothing at"), ("x", "no array")]
+    {
+        let done = read(&map, &format!("f;c\nFe;{cell}\n"));
+        let found = finding(&done);
+        assert!(found.code == Code::BadNumber && found.explanation.contains(why), "{cell}: {found:?}");
+    }
+}
