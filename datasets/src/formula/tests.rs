@@ -124,6 +124,28 @@ fn charges_are_told_from_subscripts() {
 }
 
 #[test]
+fn polymers_are_read_by_their_repeat_unit() {
+    for (text, wanted) in [
+        ("-(CH2-O)n-", "CH2O"),
+        ("-(CF2-CF2)n-", "CF2"),
+        ("-(CH2)5-CO-NH-", "C6H11NO"),
+        ("-(CH2-CH2)n-", "CH2"),
+        ("(C2H4)n", "CH2"),
+        ("[CH2-CHCl]ₙ", "C2H3Cl"),
+        ("–(CH2–CH=CH–CH2)n–", "C2H3"),
+        (" -(CH2-O)n ", "CH2O"),
+    ] {
+        assert_eq!(reduced(text), Formula::parse(wanted).unwrap().reduced(), "{text}");
+    }
+    for text in
+        ["--", "-", "-()n-", "(C2H4)n2", "-CH2-2O-", "-Ti-6Al-4V-", "(SO4)n-", "C2H4n", "n", ")n", "-(CH2)nO2-x"]
+    {
+        assert!(Formula::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(Formula::parse_with_charge("NH4+").unwrap().charge, Some(1));
+}
+
+#[test]
 fn errors_say_where_and_how_to_mend() {
     let cases: &[(&str, &str)] = &[
         ("", "formula \"\": it is empty"),

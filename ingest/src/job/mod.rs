@@ -15,11 +15,11 @@ use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
 use crate::check::{Noted, Notes, Place};
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, MappingFile};
 use crate::native::{self, Item, NativeError, NativeReader};
 use crate::propose::{self, Proposal, Sample};
-use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, ReadOptions, Row};
-use crate::refused::RefusedWriter;
+use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, Row};
+use crate::refused::{self, RefusedWriter};
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
 use crate::sort::{Duplicate, Origin, Pieces, RunBuilder, SortError, Sorter};
@@ -188,25 +188,22 @@ pub async fn commit(table: &mut Table, accepted: Accepted, key: Option<&str>, wa
 /// Rows of each table that a proposal looks at.
 const SAMPLE_ROWS: usize = 200;
 
-/// Proposes a mapping for files, from their headers and first rows; `None` where all are exports, which need none.
+/// Proposes a mapping for files, from their headers and first rows, or completes one that says nothing of material and
+/// values; `None` where all are exports, which need none.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn propose(
-    files: &[Input],
-    options: &ReadOptions,
-    evidence: Option<Evidence>,
-) -> Result<Option<Proposal>, JobError> {
+pub fn propose(files: &[Input], start: &MappingFile, evidence: Option<Evidence>) -> Result<Option<Proposal>, JobError> {
     let mut samples = Vec::new();
     for input in files {
         if export_at(&input.path)?.is_some() {
             continue;
         }
-        for table in read::open(&input.path, &input.shown, options, &BytesRead::default())? {
+        for table in read::open(&input.path, &input.shown, &start.read, &BytesRead::default())? {
             samples.push(Sample::take(&mut table?, SAMPLE_ROWS));
         }
     }
-    Ok((!samples.is_empty()).then(|| propose::propose(&samples, options, evidence)))
+    Ok((!samples.is_empty()).then(|| propose::complete(&samples, start, evidence)))
 }
 
 /// Reads files by a mapping. Nothing is committed; what does not fit in memory lies in the folder `scratch`.
@@ -261,7 +258,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         }
     }
     for wanted in request.mapping.iter().flat_map(|m| &m.file.value).filter_map(|v| v.file.as_ref()) {
-        if !names.contains(wanted) {
+        // a file of refused rows may be of one of the files alone
+        if !names.iter().any(|name| refused::is_of(name, wanted) || refused::is_refused(name)) {
             return Err(JobError::FileNotGiven(wanted.clone()));
         }
     }
@@ -543,7 +541,10 @@ impl TableJob<'_> {
                         found.refused_rows.push(Err(bad));
                     }
                     let place = Place { file: &self.shown, line };
-                    let mend = "give the row as many cells as the header, and quote cells that hold the separator";
+                    let mend = match why.contains("UTF-8") {
+                        true => "correct the letters of the row, or state the encoding of the file",
+                        false => "give the row as many cells as the header, and quote cells that hold the separator",
+                    };
                     let code = Code::UnreadableRow;
                     found.refused += 1;
                     found.findings.push(place.finding(Severity::Refused, code, (None, None), why, mend));

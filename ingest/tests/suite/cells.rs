@@ -138,7 +138,7 @@ fn dates_are_told_apart_from_formulas() {
     for date in ["2-Feb", "Feb-02", "2026-02-02", "02/02/2026", "2-Feb-26", "2026-02-02 00:00:00"] {
         assert!(looks_like_date(date), "{date}");
         let done = read(&mapping(GAP), &format!("formula,gap\n{date},1\n"));
-        assert!(finding(&done).explanation.contains("a spreadsheet made a date of it"), "{:?}", done.report);
+        assert!(finding(&done).explanation.contains("spreadsheet"), "{:?}", done.report);
     }
     for other in ["Fe2O3", "Ti-6Al-4V", "1-2", "304-L", "10.1000/182", "5.5.5", "", "Mar"] {
         assert!(!looks_like_date(other), "{other}");
