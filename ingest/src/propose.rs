@@ -150,13 +150,28 @@ pub fn propose(tables: &[Sample], read: &ReadOptions, evidence: Option<Evidence>
     let mut file = MappingFile { read: read.clone(), ..MappingFile::default() };
     file.defaults.evidence = evidence;
     let (mut columns, mut to_state) = (Vec::new(), Vec::new());
+    let mut first_to_name: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
     for table in tables {
+        let before = naming(&file);
         let mut one = One {
             table,
             numbers: NumberFormat { decimal: read.decimal, thousands: read.thousands },
             roles: BTreeMap::new(),
         };
         one.place(&mut file, tables.len() > 1);
+        for ((key, columns), (_, earlier)) in naming(&file).into_iter().zip(before) {
+            let Some(columns) = columns.filter(|columns| earlier.as_ref() != Some(columns)) else { continue };
+            match first_to_name.get(key) {
+                Some((first, theirs)) => to_state.push(format!(
+                    "{key} stands in {theirs} of {first}, and in {columns} of {}: one mapping has one place for it; ingest \
+                     the files one by one, or give the columns one name",
+                    table.name
+                )),
+                None => {
+                    first_to_name.insert(key, (&table.name, columns));
+                }
+            }
+        }
         for (at, column) in table.headers.iter().enumerate() {
             let (role, property, unit, why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
             let samples = table.cells(at).take(3).map(|c| c.chars().take(40).collect()).collect();
@@ -197,6 +212,26 @@ pub fn propose(tables: &[Sample], read: &ReadOptions, evidence: Option<Evidence>
             .push("no column holds values of a known property: add [[value]], with [[property]] for new ones".into());
     }
     Proposal { file, columns, to_state }
+}
+
+/// The columns that say what a row speaks about, of which a mapping has one each for all tables.
+fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
+    let column = |column: &Option<String>| column.as_ref().map(|column| format!("`{column}`"));
+    let material = &file.material;
+    let fractions = material.fractions.as_ref().map(|fractions| match &fractions.prefix {
+        Some(prefix) => format!("`{prefix}...`"),
+        None => format!("`{}`", fractions.columns.join("`, `")),
+    });
+    let id = (!file.record.id.is_empty()).then(|| format!("`{}`", file.record.id.join("`, `")));
+    [
+        ("the formula", column(&material.formula)),
+        ("the composition", fractions),
+        ("the name", column(&material.name)),
+        ("the space group", column(&material.space_group)),
+        ("the structure", column(&material.structure)),
+        ("the SMILES string", column(&material.smiles)),
+        ("the id of the record", id),
+    ]
 }
 
 type Placed = (Role, Option<String>, Option<String>, String);
@@ -363,6 +398,12 @@ impl One<'_> {
                 (Some(unit), None) => (Some(unit.clone()), from.to_owned()),
                 (None, None) if property.unit == "1" || self.states_units(at) => (None, from.to_owned()),
                 (None, None) => self.supposed_unit(at, property, from),
+            };
+            let why = match (said.evidence, said.method) {
+                (Some(Evidence::Computed), None) => format!(
+                    "{why}; computed, as the header says: state evidence = \"derived\" where it follows from other values"
+                ),
+                _ => why,
             };
             let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing");
             let temperature =
