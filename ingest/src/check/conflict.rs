@@ -123,8 +123,7 @@ impl Noted {
             let kind = self.kinds.get(usize::from(value.kind))?;
             let property = kind.property?;
             let stated = (!value.sd.is_nan()).then_some(f64::from(value.sd));
-            let number = f64::from(value.value);
-            Some((property.axis.to_axis(number), property.axis_sd(number, stated, kind.method.as_deref())))
+            Some(kind.on_axis(property, f64::from(value.value), stated))
         };
         let (Some((a, a_sd)), Some((b, b_sd))) = (on_axis(a), on_axis(b)) else { return 0.0 };
         let apart = (a - b).abs() / a_sd.hypot(b_sd);

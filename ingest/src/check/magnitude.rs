@@ -11,7 +11,7 @@ use std::sync::Arc;
 use datasets::property::{Axis, Deviation, Property, dictionary};
 use datasets::table::{Stated, Wanted};
 
-use super::noted::{Kind, Noted, Sampled, place};
+use super::noted::{Kind, Noted, Sampled, axis_sd, place};
 use crate::report::{Code, Finding, Severity};
 
 /// Materials that a column must share with the hub.
@@ -33,6 +33,8 @@ const NARROW: f64 = 0.15;
 const LISTED: usize = 100;
 /// Values of one material and property that are remembered of the hub.
 const MOST_KNOWN: usize = 16;
+/// Methods whose deviations are remembered.
+const MOST_METHODS: usize = 64;
 /// Temperatures so near do not matter.
 const NEAR_K: f64 = 50.0;
 /// Temperature of a value that states none.
@@ -52,9 +54,12 @@ const FACTORS: [(&str, f64, &str); 7] = [
 /// What the hub knows of the materials of a sample.
 #[derive(Debug, Default)]
 pub struct Known {
-    values: HashMap<(u64, &'static str), Vec<One>>,
+    /// By material and place of the property in the dictionary.
+    values: HashMap<(u64, u16), Vec<One>>,
     labels: HashMap<u64, Arc<str>>,
-    pairs: HashSet<(u64, &'static str)>,
+    pairs: HashSet<(u64, u16)>,
+    /// Typical deviations of methods, by property.
+    typical: Vec<(u16, Arc<str>, Option<Deviation>)>,
 }
 
 #[derive(Debug)]
@@ -77,16 +82,16 @@ struct Belief<'k> {
 impl Known {
     /// Takes a value of the hub.
     pub fn add(&mut self, stated: &Stated) {
-        let Some(property) = dictionary().get(&stated.property) else { return };
-        let pair = (stated.material, property.key.as_str());
+        let Some(index) = dictionary().index_of(&stated.property) else { return };
+        let Some(property) = dictionary().by_index(index) else { return };
+        let pair = (stated.material, index);
         if !self.pairs.contains(&pair) || !property.is_conceivable(stated.value) {
             return;
         }
+        let typical = stated.method.as_ref().and_then(|method| self.typical(index, property, method));
+        let place = property.axis.to_axis(stated.value);
+        let sd = axis_sd(property, stated.value, stated.uncertainty, typical);
         let values = self.values.entry(pair).or_default();
-        let (place, sd) = (
-            property.axis.to_axis(stated.value),
-            property.axis_sd(stated.value, stated.uncertainty, stated.method.as_deref()),
-        );
         if values.len() < MOST_KNOWN && place.is_finite() {
             let temperature_k = stated.temperature_k.unwrap_or(ROOM_K);
             values.push(One { place, sd, temperature_k, dataset: Arc::clone(&stated.dataset) });
@@ -94,9 +99,21 @@ impl Known {
         }
     }
 
+    fn typical(&mut self, index: u16, property: &Property, method: &Arc<str>) -> Option<Deviation> {
+        let known = |of: &&(u16, Arc<str>, _)| of.0 == index && (Arc::ptr_eq(&of.1, method) || of.1 == *method);
+        if let Some((.., deviation)) = self.typical.iter().find(known) {
+            return *deviation;
+        }
+        let deviation = property.method_deviation(method);
+        if self.typical.len() < MOST_METHODS {
+            self.typical.push((index, Arc::clone(method), deviation));
+        }
+        deviation
+    }
+
     /// What is believed of the material of a value: by other datasets, or else by the dataset's own older version.
     fn belief(&self, property: &'static Property, value: &Sampled, own: &HashSet<String>) -> Option<Belief<'_>> {
-        let all = self.values.get(&(value.material, property.key.as_str()))?;
+        let all = self.values.get(&(value.material, dictionary().index_of(&property.key)?))?;
         let temperature = value.temperature_k.unwrap_or(ROOM_K);
         let mut near: Vec<&One> = all.iter().filter(|one| (one.temperature_k - temperature).abs() <= NEAR_K).collect();
         if near.iter().any(|one| !own.contains(&*one.dataset)) {
@@ -125,7 +142,7 @@ impl Noted {
             if !wanted.properties.contains(&property.key) {
                 wanted.properties.insert(property.key.clone());
             }
-            known.pairs.insert((value.material, property.key.as_str()));
+            known.pairs.extend(dictionary().index_of(&property.key).map(|index| (value.material, index)));
         }
         (!wanted.materials.is_empty() && !wanted.datasets.is_empty()).then_some((wanted, known))
     }
@@ -187,8 +204,8 @@ impl Compared<'_> {
     fn apart(&self, factor: f64) -> f64 {
         let value = self.value.value * factor;
         let sd = self.value.sd.map(|sd| sd * factor.abs());
-        let own = self.property.axis_sd(value, sd, self.kind.method.as_deref());
-        let apart = (self.property.axis.to_axis(value) - self.belief.mean).abs() / own.hypot(self.belief.sd);
+        let (place, own) = self.kind.on_axis(self.property, value, sd);
+        let apart = (place - self.belief.mean).abs() / own.hypot(self.belief.sd);
         if apart.is_nan() { f64::INFINITY } else { apart }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datasets::property::Property;
+use datasets::property::{Deviation, Property};
 use datasets::record::{Evidence, Measurement, Record, content_hash, dataset_of, material_key};
 use datasets::structure::Species;
 
@@ -33,8 +33,10 @@ pub(super) struct Kind {
     key: Arc<str>,
     /// `None` where nothing is known of the property that would allow a comparison.
     pub(super) property: Option<&'static Property>,
-    pub(super) method: Option<Arc<str>>,
-    pub(super) evidence: Evidence,
+    method: Option<Arc<str>>,
+    /// The typical deviation of the method, where it is known.
+    typical: Option<Deviation>,
+    evidence: Evidence,
     pub(super) given_unit: Option<Arc<str>>,
     pub(super) column: Option<Box<str>>,
     /// Of property, method and evidence.
@@ -54,6 +56,11 @@ impl Kind {
             && self.evidence == m.evidence
             && same(&self.method, &m.method)
             && same(&self.given_unit, &m.given_unit)
+    }
+
+    /// A value on the property's axis, and its deviation there.
+    pub(super) fn on_axis(&self, property: &Property, value: f64, stated: Option<f64>) -> (f64, f64) {
+        (property.axis.to_axis(value), axis_sd(property, value, stated, self.typical))
     }
 
     fn same(&self, other: &Kind) -> bool {
@@ -210,6 +217,7 @@ impl Notes {
             key: Arc::clone(&m.property),
             property,
             method: m.method.clone(),
+            typical: property.and_then(|property| property.method_deviation(m.method.as_deref()?)),
             evidence: m.evidence,
             given_unit: m.given_unit.clone(),
             column: column.map(String::into_boxed_str),
@@ -274,6 +282,12 @@ impl Notes {
             }
         }
     }
+}
+
+/// The deviation of a value on the property's axis; `typical` is that of its method.
+pub(super) fn axis_sd(property: &Property, value: f64, stated: Option<f64>, typical: Option<Deviation>) -> f64 {
+    let stated = stated.filter(|sd| sd.is_finite() && *sd > 0.0);
+    property.axis_sd(value, stated.or_else(|| typical.map(|typical| typical.of(value))), None)
 }
 
 fn mixed(a: u64, b: u64) -> u64 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use datasets::element::Element;
 use datasets::formula::{Basis, Formula};
 use datasets::property::{Property, dictionary};
+use datasets::record::Evidence;
 use datasets::unit::Unit;
 
 use super::{Role, Sample};
@@ -305,6 +306,12 @@ impl<'t> One<'t> {
                 (Some(unit), None) => (Some(unit.clone()), from.to_owned()),
                 (None, None) if property.unit == "1" || self.states_units(at) => (None, from.to_owned()),
                 (None, None) => self.supposed_unit(at, property, from),
+            };
+            let why = match (said.evidence, said.method) {
+                (Some(Evidence::Computed), None) => format!(
+                    "{why}; computed, as the header says: state evidence = \"derived\" where it follows from other values"
+                ),
+                _ => why,
             };
             let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing");
             let temperature =
