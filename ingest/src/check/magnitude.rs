@@ -282,7 +282,8 @@ fn tens() -> impl Iterator<Item = Factor> {
 fn suspect_column(column: &[Compared<'_>]) -> Option<Factor> {
     let all = distinct(column);
     let property = column.first()?.property;
-    if all < FEWEST {
+    let enough = |some: usize| some as f64 >= SHARE * all as f64;
+    if all < FEWEST || !enough(distinct(column.iter().filter(|value| value.apart(1.0) > OFF))) {
         return None;
     }
     let units = FACTORS.iter().filter(|(of, ..)| property.unit.contains(of));
@@ -295,7 +296,7 @@ fn suspect_column(column: &[Compared<'_>]) -> Option<Factor> {
     });
     let (fits, _, factor) = scored.max_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))?;
     let as_stated = distinct(column.iter().filter(|value| value.apart(1.0) <= OFF));
-    (fits as f64 >= SHARE * all as f64 && fits > as_stated).then_some(factor)
+    (enough(fits) && fits > as_stated).then_some(factor)
 }
 
 /// Whether the hub agrees with most of a column as it stands.
