@@ -208,7 +208,10 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
             ));
         }
         for (at, column) in table.headers.iter().enumerate() {
-            let (role, property, unit, why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
+            let (role, property, unit, mut why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
+            if role == Role::Unplaced && table.is_of_structures() {
+                why = "it is said in the structure too, or says nothing of the material".to_owned();
+            }
             let shown = format!("`{}`", write::one_line(column));
             if role == Role::Unplaced {
                 match one.stray(at) {
