@@ -8,7 +8,6 @@ use datasets::table::Table;
 use ingest::job::{self, Done, Input, JobError, Phase, Request, Watch};
 use ingest::mapping::{Given, Mapping};
 use ingest::propose::Proposal;
-use ingest::read::ReadError;
 use ingest::report::{Report, Severity};
 use serde_json::{Value, json};
 
@@ -25,8 +24,8 @@ impl From<JobError> for Failure {
     fn from(e: JobError) -> Failure {
         let code = match e {
             JobError::Cancelled => 130,
-            // the mapping is to be mended
-            JobError::Read(ReadError::NoColumn { .. }) | JobError::FileNotGiven(_) => 2,
+            // another file is to be given
+            JobError::FileNotGiven(_) => 2,
             _ => 1,
         };
         Failure { code, ..Failure::new(e) }

@@ -44,7 +44,7 @@ fn numbers_without_a_place_are_not_dropped_without_a_word() {
     let lab = Lab::empty();
     let file = lab.file("wear.csv", &WEAR.replace("Test T (C)", "my wear rate (mm3/Nm)"));
     let mut arguments = vec!["ingest", text(&file), "--evidence", "measured", "--dataset", "wear"];
-    lab.run(&arguments).failed(2, &["`my wear rate (mm3/Nm)`", "has no place", "--write-mapping"]);
+    lab.run(&arguments).failed(2, &["`my wear rate (mm3/Nm)`", "have no place", "--write-mapping"]);
     arguments.push("--dry-run");
     let dry = lab.run(&arguments);
     assert_eq!(dry.code, Some(2), "{dry:?}");

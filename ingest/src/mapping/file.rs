@@ -394,18 +394,18 @@ pub struct AttributeColumns {
 pub struct NewProperty {
     /// Its key, in `a-z 0-9 _`.
     pub key: String,
-    /// Name in words; the key by default.
+    /// Name in words; that of the key by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Symbol; the key by default.
+    /// Symbol; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
     /// The unit in which values are kept.
     pub unit: String,
-    /// `log` by default; `linear` needs bounds, and is the default where the lower bound is not above 0.
+    /// `log` where the lower bound is above 0, else `linear`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub axis: Option<Axis>,
-    /// Least and greatest value that is conceivable; 1e-30 to 1e30 by default.
+    /// Least and greatest value that is conceivable; as wide as the axis allows by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<[f64; 2]>,
     /// Usual direction of wishes; neither by default.

@@ -67,9 +67,18 @@ impl Sample {
         self.rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.trim()).filter(|cell| !cell.is_empty())
     }
 
-    /// Whether the rows are structures, whose tags are in the text of the structure too.
-    fn is_of_structures(&self) -> bool {
-        matches!(self.format, Some(Format::Cif | Format::Poscar | Format::Xyz | Format::Pymatgen | Format::Optimade))
+    /// Whether a column says what the text of the structure of its row says too.
+    fn is_in_structure(&self, header: &str) -> bool {
+        match self.format {
+            Some(Format::Cif | Format::Poscar) => true,
+            Some(Format::Xyz) => matches!(header, "Lattice" | "Properties" | "pbc" | "comment"),
+            // properties of a provider begin with `_`
+            Some(Format::Optimade) => !header.starts_with('_'),
+            Some(Format::Pymatgen) => {
+                header.starts_with('@') || header.starts_with("composition.") || header == "charge"
+            }
+            _ => false,
+        }
     }
 }
 
@@ -223,13 +232,17 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
             ));
         }
         for (at, column) in table.headers.iter().enumerate() {
-            let (role, property, unit, why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
+            let (role, property, unit, mut why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
+            let said_twice = role == Role::Unplaced && (table.is_in_structure(column) || why == place::IN_STRUCTURE);
+            if said_twice {
+                why = place::IN_STRUCTURE.to_owned();
+            }
             let shown = format!("`{}`", write::one_line(column));
             if role == Role::Unplaced {
                 match one.stray(at) {
-                    Some(mend) if !table.is_of_structures() => astray.entry(mend).or_default().push(shown),
-                    _ if table.is_of_structures() => {}
-                    _ => to_check.push(format!("column {shown} is not used: {why}")),
+                    _ if said_twice => {}
+                    Some(mend) => astray.entry(mend).or_default().push(shown),
+                    None => to_check.push(format!("column {shown} is not used: {why}")),
                 }
             } else if why.contains(place::MUST_STATE) {
                 to_state.push(format!("column {shown}: {why}"));

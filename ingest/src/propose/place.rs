@@ -24,6 +24,9 @@ pub(super) const MUST_STATE: &str = "state the unit";
 /// How the reason of a column begins that is called as a formula is, and holds none.
 pub(super) const NO_FORMULAS: &str = "its cells are no formulas";
 
+/// Why a column has no place beside the structure.
+pub(super) const IN_STRUCTURE: &str = "the structure says it too";
+
 /// Headers of columns that number the rows, or name what was tested.
 const NUMBERS: [&str; 16] = [
     "sample",
@@ -44,15 +47,15 @@ const NUMBERS: [&str; 16] = [
     "row",
 ];
 
-const NUMBERS_ASTRAY: &str = "holds numbers and has no place: map it by [[value]], with [[property]] where the dictionary has no such \
-                              property, or keep it in [attributes]; to leave it out write the mapping with --write-mapping MAP.toml, \
+const NUMBERS_ASTRAY: &str = "numbers that have no place: map them by [[value]], with [[property]] where the dictionary has no such \
+                              property, or keep them in [attributes]; to leave them out write the mapping with --write-mapping MAP.toml, \
                               mend it, and ingest with --mapping MAP.toml";
 const CONDITION_ASTRAY: &str =
-    "looks like a condition, and states no unit: map it as temperature or pressure in [defaults], with its unit";
-const COMMAS_ASTRAY: &str = "holds numbers with a comma: say decimal = \",\" in [read], or thousands = \",\" where it stands between \
+    "what looks like a condition, and states no unit: map it as temperature or pressure in [defaults], with its unit";
+const COMMAS_ASTRAY: &str = "numbers with a comma: say decimal = \",\" in [read], or thousands = \",\" where it stands between \
                              groups of three digits (--mapping with [read] alone is completed by a proposal)";
 const MIXED_ASTRAY: &str =
-    "holds numbers beside other words: list those that mean no value under null in [read], or map the column";
+    "numbers beside other words: list those that mean no value under null in [read], or map the column";
 
 /// Role, property, unit and why.
 type Placed = (Role, Option<String>, Option<String>, String);
@@ -224,7 +227,7 @@ impl<'t> One<'t> {
         if file.material.structure.is_some() && file.material.fractions.take().is_some() {
             // the structure says it
             for (role, _, _, why) in self.roles.values_mut().filter(|(role, ..)| *role == Role::Fraction) {
-                (*role, *why) = (Role::Unplaced, "the structure says what is in the material".to_owned());
+                (*role, *why) = (Role::Unplaced, IN_STRUCTURE.to_owned());
             }
         }
     }
@@ -494,7 +497,7 @@ impl<'t> One<'t> {
                 "no property has this name; the closest are: {closest}. Map it by [[value]], or make a [[property]] of it"
             )
         } else if let Some(mend) = self.stray(at) {
-            format!("it {mend}")
+            format!("it holds {mend}")
         } else {
             "its cells are neither numbers nor short texts".to_owned()
         };

@@ -135,7 +135,7 @@ impl Layout<'_> {
         }
         match &self.composition {
             Some(composition) if is_wanted(composition.when, row) => {
-                Ok((self.from_columns(composition, row, place, flagged)?, false))
+                Ok((self.formula_of_columns(composition, row, place, flagged)?, false))
             }
             _ => Ok((None, false)),
         }
@@ -157,7 +157,7 @@ impl Layout<'_> {
         }
     }
 
-    fn from_columns(
+    fn formula_of_columns(
         &self,
         composition: &Composition<'_>,
         row: &Row,

@@ -198,7 +198,8 @@ impl Layout<'_> {
         flagged: &mut Vec<Finding>,
     ) -> Result<(), Vec<Finding>> {
         let member = self.member.and_then(|at| row.cells.get(at)).map(|member| format!("{}/{member}", place.file));
-        let place = Place { file: member.as_deref().unwrap_or(place.file), ..place };
+        // such a row begins its file
+        let place = member.as_deref().map_or(place, |file| Place { file, line: 1 });
         if !self.wants(row) {
             let why = "`when` in [record] leaves the row out".to_owned();
             let mend = "nothing to do, unless the row was meant to count: then widen `when`";

@@ -409,3 +409,18 @@ fn a_member_that_is_not_understood_is_named_with_the_way_to_leave_it_out() {
     let options = ReadOptions { members: vec![".csv".into()], ..ReadOptions::default() };
     assert_eq!(try_all(folder.path(), &options).unwrap().len(), 1);
 }
+
+#[test]
+fn a_finding_names_the_file_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let cards = folder.path().join("cards");
+    std::fs::create_dir(&cards).unwrap();
+    std::fs::write(cards.join("Air.FCMat"), "Name = Air\nDensity = 1.2 kg/m^3\n").unwrap();
+    std::fs::write(cards.join("Argon.FCMat"), "Name = Argon\nDensity = much\n").unwrap();
+    let map = crate::job::mapping(
+        "material = { name = \"Name\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"Density\"\nproperty = \"density\"\n",
+    );
+    let done = crate::job::read_paths(&[cards], &map).unwrap();
+    let found = crate::job::finding(&done);
+    assert!(found.file.ends_with("cards/Argon.FCMat") && found.row == 1, "{found:?}");
+}

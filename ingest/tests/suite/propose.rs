@@ -180,13 +180,14 @@ fn what_stands_in_the_way_of_numbers_is_named() {
 fn objects_of_python_are_no_class_and_structures_say_their_composition() {
     let structure = "{\"@class\": \"Structure\", \"lattice\": {}, \"sites\": []}".repeat(3);
     let text = format!(
-        "@module;@class;structure;composition.Fe;composition.Ni;energy\npymatgen;ComputedStructureEntry;{structure};1;2;-3\n"
+        "@module;@class;structure;composition.Fe;composition.Ni;my number\npymatgen;ComputedStructureEntry;{structure};1;2;-3\n"
     );
-    let entry = Sample { format: Some(ingest::read::Format::Pymatgen), ..sample("a.json", &text) };
+    let entry = Sample { format: Some(ingest::read::Format::Json), ..sample("a.json", &text) };
     let proposal = propose(&[entry], &ReadOptions::default(), Some(Evidence::Computed));
     assert_eq!(proposal.file.material.class, None, "{:?}", proposal.columns);
     assert!(proposal.file.material.structure.is_some() && proposal.file.material.fractions.is_none());
-    assert_eq!(proposal.to_state, Vec::<String>::new());
+    let [astray] = proposal.to_state.as_slice() else { panic!("{:?}", proposal.to_state) };
+    assert!(astray.contains("`my number`") && !astray.contains("composition"), "{astray}");
 }
 
 #[test]
