@@ -204,12 +204,28 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
     }
     // the column of numbers that has no place, by what is to be done about it
     let mut astray: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let keeps = (!start.record.id.is_empty(), start.defaults.source.is_some());
+    let mut first_to_name: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
     for table in tables {
+        let before = naming(&file);
         if let (true, Some(why)) = (table.rows.is_empty(), &table.unread) {
             to_state.push(format!("no row of {} can be read; {why}", table.name));
         }
-        let mut one = One::new(table, numbers, &file.read.null);
+        let mut one = One::new(table, numbers, &file.read.null, keeps);
         one.place(&mut file, tables.len() > 1);
+        for ((key, columns), (_, earlier)) in naming(&file).into_iter().zip(before) {
+            let Some(columns) = columns.filter(|columns| earlier.as_ref() != Some(columns)) else { continue };
+            match first_to_name.get(key) {
+                Some((first, theirs)) => to_state.push(format!(
+                    "{key} stands in {theirs} of {first}, and in {columns} of {}: one mapping has one place for it; ingest \
+                     the files one by one, or give the columns one name",
+                    table.name
+                )),
+                None => {
+                    first_to_name.insert(key, (&table.name, columns));
+                }
+            }
+        }
         if one.has_row_of_units() {
             to_state.push(format!(
                 "the first row of {} holds units: say header_rows = 2 in [read], so that it belongs to the header",
@@ -270,6 +286,26 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
         );
     }
     Proposal { file, columns, to_state, to_check }
+}
+
+/// The columns that say what a row speaks about, of which a mapping has one each for all tables.
+fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
+    let column = |column: &Option<String>| column.as_ref().map(|column| format!("`{column}`"));
+    let material = &file.material;
+    let fractions = material.fractions.as_ref().map(|fractions| match &fractions.prefix {
+        Some(prefix) => format!("`{}...`", prefix.as_slice().join("...`, `")),
+        None => format!("`{}`", fractions.columns.join("`, `")),
+    });
+    let id = (!file.record.id.is_empty()).then(|| format!("`{}`", file.record.id.join("`, `")));
+    [
+        ("the formula", column(&material.formula)),
+        ("the composition", fractions),
+        ("the name", column(&material.name)),
+        ("the space group", column(&material.space_group)),
+        ("the structure", column(&material.structure)),
+        ("the SMILES string", column(&material.smiles)),
+        ("the id of the record", id),
+    ]
 }
 
 fn state_what_is_missing(file: &MappingFile, columns: &[ColumnProposal], to_state: &mut Vec<String>) {

@@ -216,6 +216,28 @@ fn the_name_of_the_file_says_what_a_column_called_target_is() {
 }
 
 #[test]
+fn several_tables_that_name_their_materials_by_different_columns_need_a_word() {
+    let both = |first: &str, second: &str| {
+        propose(&[sample("a.csv", first), sample("b.csv", second)], &ReadOptions::default(), Some(Evidence::Measured))
+    };
+    let rows = "Fe2O3;5.2\nNiO;6.7\n";
+    let with = |header: &str| format!("{header};density (g/cm3)\n{rows}");
+    assert_eq!(both(&with("formula"), &with("formula")).to_state, Vec::<String>::new());
+    let differ = both(&with("formula"), &with("composition"));
+    let [why] = &differ.to_state[..] else { panic!("{:?}", differ.to_state) };
+    assert!(why.starts_with("the formula stands in `formula` of a.csv, and in `composition` of b.csv"), "{why}");
+    assert!(differ.into_mapping(Some("lab")).is_err_and(|why| why.contains("one by one")));
+}
+
+#[test]
+fn a_header_that_says_calculated_is_computed_with_a_word_of_doubt() {
+    let proposal = proposed("lab.csv", "formula;Calculated density (g/cm3);Exp. hardness HV\nFe;7.8;150\nNi;8.9;160\n");
+    let why = |at: usize| proposal.columns[at].why.as_str();
+    assert_eq!(proposal.file.value[0].evidence, Some(Evidence::Computed));
+    assert!(why(1).contains("evidence = \"derived\"") && !why(2).contains("derived"), "{} {}", why(1), why(2));
+}
+
+#[test]
 fn a_unit_that_is_not_stated_is_supposed_from_the_bounds_and_said() {
     let proposal = proposed("a.csv", "smiles;bulk_modulus\n*CC*;2689138059\n*C(C)*;2969571310\n");
     assert_eq!(value_of(&proposal, "bulk_modulus"), Some(("bulk_modulus".into(), Some("Pa".into()))));
