@@ -11,7 +11,7 @@ use datasets::record::Evidence;
 use serde::Serialize;
 
 use crate::header::plain;
-use crate::mapping::{Mapping, MappingFile, Prefixes};
+use crate::mapping::{Mapping, MappingFile};
 use crate::read::{Format, ReadOptions, Row, Table};
 use crate::value::{NumberFormat, read as read_cell};
 use place::One;
@@ -204,13 +204,14 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
     }
     // the column of numbers that has no place, by what is to be done about it
     let mut astray: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    let keeps = (!start.record.id.is_empty(), start.defaults.source.is_some());
     let mut first_to_name: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
     for table in tables {
+        let before = naming(&file);
         if let (true, Some(why)) = (table.rows.is_empty(), &table.unread) {
             to_state.push(format!("no row of {} can be read; {why}", table.name));
         }
-        let before = naming(&file);
-        let mut one = One::new(table, numbers, &file.read.null);
+        let mut one = One::new(table, numbers, &file.read.null, keeps);
         one.place(&mut file, tables.len() > 1);
         for ((key, columns), (_, earlier)) in naming(&file).into_iter().zip(before) {
             let Some(columns) = columns.filter(|columns| earlier.as_ref() != Some(columns)) else { continue };
@@ -287,6 +288,26 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
     Proposal { file, columns, to_state, to_check }
 }
 
+/// The columns that say what a row speaks about, of which a mapping has one each for all tables.
+fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
+    let column = |column: &Option<String>| column.as_ref().map(|column| format!("`{column}`"));
+    let material = &file.material;
+    let fractions = material.fractions.as_ref().map(|fractions| match &fractions.prefix {
+        Some(prefix) => format!("`{}...`", prefix.as_slice().join("...`, `")),
+        None => format!("`{}`", fractions.columns.join("`, `")),
+    });
+    let id = (!file.record.id.is_empty()).then(|| format!("`{}`", file.record.id.join("`, `")));
+    [
+        ("the formula", column(&material.formula)),
+        ("the composition", fractions),
+        ("the name", column(&material.name)),
+        ("the space group", column(&material.space_group)),
+        ("the structure", column(&material.structure)),
+        ("the SMILES string", column(&material.smiles)),
+        ("the id of the record", id),
+    ]
+}
+
 fn state_what_is_missing(file: &MappingFile, columns: &[ColumnProposal], to_state: &mut Vec<String>) {
     if file.value.iter().any(|v| v.evidence.is_none()) && file.defaults.evidence.is_none() {
         to_state.push(
@@ -357,26 +378,4 @@ fn words_for_no_value(tables: &[Sample], numbers: NumberFormat, stated: &[String
         }
     }
     found
-}
-
-/// The columns that say what a row speaks about, of which a mapping has one each for all tables.
-fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
-    let column = |column: &Option<String>| column.as_ref().map(|column| format!("`{column}`"));
-    let material = &file.material;
-    let fractions = material.fractions.as_ref().map(|fractions| {
-        match fractions.prefix.as_ref().map_or(&[][..], Prefixes::as_slice) {
-            [] => format!("`{}`", fractions.columns.join("`, `")),
-            prefixes => format!("`{}...`", prefixes.join("...`, `")),
-        }
-    });
-    let id = (!file.record.id.is_empty()).then(|| format!("`{}`", file.record.id.join("`, `")));
-    [
-        ("the formula", column(&material.formula)),
-        ("the composition", fractions),
-        ("the name", column(&material.name)),
-        ("the space group", column(&material.space_group)),
-        ("the structure", column(&material.structure)),
-        ("the SMILES string", column(&material.smiles)),
-        ("the id of the record", id),
-    ]
 }

@@ -71,10 +71,12 @@ pub(super) struct One<'t> {
     no_formulas: BTreeMap<usize, String>,
     /// Columns that look like a condition and state no unit.
     without_unit: Vec<usize>,
+    /// Whether id and source are stated already.
+    keeps: (bool, bool),
 }
 
 impl<'t> One<'t> {
-    pub(super) fn new(table: &'t Sample, numbers: NumberFormat, nulls: &[String]) -> One<'t> {
+    pub(super) fn new(table: &'t Sample, numbers: NumberFormat, nulls: &[String], keeps: (bool, bool)) -> One<'t> {
         One {
             table,
             numbers,
@@ -82,6 +84,7 @@ impl<'t> One<'t> {
             roles: BTreeMap::new(),
             no_formulas: BTreeMap::new(),
             without_unit: Vec::new(),
+            keeps,
         }
     }
 
@@ -196,8 +199,8 @@ impl<'t> One<'t> {
                 _ => text(self, at),
             };
             let stated = match role {
-                Role::Id => !file.record.id.is_empty(),
-                Role::Source => file.defaults.source.is_some(),
+                Role::Id => self.keeps.0 || self.roles.values().any(|(role, ..)| *role == Role::Id),
+                Role::Source => self.keeps.1,
                 _ => false,
             };
             let Some(at) = self.find(words, good).filter(|_| !stated) else { continue };
