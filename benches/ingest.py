@@ -215,7 +215,7 @@ def searchable(binary, folder):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--bin", required=True, type=Path)
-    arguments.add_argument("--source", type=Path, help="folder with OQMD's four CSV files")
+    arguments.add_argument("--source", type=Path, help="folder with OQMD's four CSV files, or the DIR of `make sources`")
     arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--large-rows", type=int, default=10_000_000)
     arguments.add_argument("--quick", action="store_true", help="pandas on 50,000 rows of each file, and no large file")
@@ -233,7 +233,9 @@ def main():
 
 def run(binary, options, folder):
     if options.source:
-        files, mapping = [options.source / name for name in FILES], HERE / "datasets/mappings/oqmd.toml"
+        inner = options.source / "vendorable" / "oqmd"
+        source = inner if inner.is_dir() else options.source
+        files, mapping = [source / name for name in FILES], HERE / "datasets/mappings/oqmd.toml"
     else:
         files, mapping = files_of_bundle(binary, folder), HERE / "datasets/bundled/mappings/oqmd.toml"
     rows = rows_of(files)

@@ -172,14 +172,15 @@ pub struct Ingest {
     /// Dataset to put the records into; needed where the mapping does not name it
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
-    /// Which column is what; without it a mapping is proposed from headers and first rows, and used
+    /// Which column is what; without it, or where it says nothing of material and values, a mapping is proposed from
+    /// headers and first rows, and used
     #[arg(long, value_name = "MAP.toml")]
     pub mapping: Option<PathBuf>,
     /// How the values came to be, where no mapping says it: measured, computed or derived
-    #[arg(long, value_name = "EVIDENCE", conflicts_with = "mapping")]
+    #[arg(long, value_name = "EVIDENCE")]
     pub evidence: Option<datasets::record::Evidence>,
     /// Write the proposed mapping to a file, to be looked at and mended, and do nothing else
-    #[arg(long, value_name = "MAP.toml", conflicts_with = "mapping")]
+    #[arg(long, value_name = "MAP.toml")]
     pub write_mapping: Option<PathBuf>,
     /// Read and check, show the proposed mapping, and write nothing to the hub
     #[arg(long)]
@@ -190,6 +191,9 @@ pub struct Ingest {
     /// Folder for the refused rows, as files of the format that they came from
     #[arg(long, value_name = "DIR")]
     pub refused: Option<PathBuf>,
+    /// Print what became of the job as JSON, as the web API does
+    #[arg(long, conflicts_with = "write_mapping")]
+    pub json: bool,
     /// A word of your own for this job: a second job of the same word changes nothing
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,

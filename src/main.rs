@@ -73,8 +73,8 @@ fn without_display() {
 
 fn start_log() {
     use tracing_subscriber::EnvFilter;
-    // Delta's own reports of lost races are answered by our retries
-    let quiet = || EnvFilter::new("warn,deltalake_core=off,buoyant_kernel=off,wgpu_core=error,wgpu_hal=off");
+    // Delta's own reports of lost races are answered by our retries, and what moyo says of a cell is in no row's report
+    let quiet = || EnvFilter::new("warn,deltalake_core=off,buoyant_kernel=off,wgpu_core=error,wgpu_hal=off,moyo=off");
     let filter = EnvFilter::try_from_env("MATGENOME_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -64,6 +64,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 /// Makes the entry of `path` in its folder durable.
 pub fn sync_parent(path: &FsPath) -> io::Result<()> {
     match path.parent() {
+        // a bare name lies in the current folder
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }

@@ -172,6 +172,19 @@ pub fn material_id(
     }
 }
 
+/// A hash of the material without its phase, for comparisons over all sources: of formula and SMILES, or of the slug of
+/// the name where there is no formula; none where there is neither.
+pub fn material_key(formula: Option<&str>, smiles: Option<&str>, name: Option<&str>) -> Option<u64> {
+    match (formula, smiles, name) {
+        (Some(formula), None, _) => Some(content_hash(formula.as_bytes())),
+        (Some(formula), Some(smiles), _) => {
+            Some(content_hash(formula.as_bytes()).rotate_left(1) ^ content_hash(smiles.as_bytes()))
+        }
+        (None, _, Some(name)) => Some(slug(name)).filter(|slug| !slug.is_empty()).map(|s| content_hash(s.as_bytes())),
+        (None, _, None) => None,
+    }
+}
+
 /// A URL-safe lower-case slug: letters and digits kept, everything between them one `-`.
 pub fn slug(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

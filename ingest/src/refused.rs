@@ -43,10 +43,9 @@ enum Out {
 impl RefusedWriter {
     /// For the rows of `table`; files go into `folder`, which is made when needed.
     pub fn create(folder: &Path, table: &Table) -> RefusedWriter {
-        let safe = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '_' };
         RefusedWriter {
             folder: folder.to_owned(),
-            name: table.name.chars().map(safe).collect::<String>().trim_matches('.').to_owned(),
+            name: safe_name(&table.name),
             format: table.format,
             headers: table.headers().to_vec(),
             preface: table.preface().clone(),
@@ -181,7 +180,7 @@ impl RefusedWriter {
     }
 
     fn begin(&mut self) -> std::io::Result<Out> {
-        std::fs::create_dir_all(&self.folder)?;
+        std::fs::create_dir_all(&self.folder).map_err(|e| at(&self.folder, e))?;
         let stem = self.name.strip_suffix(self.ending()).unwrap_or(&self.name).to_owned();
         if matches!(self.format, Format::FreecadCard | Format::RefractiveIndex | Format::Poscar) {
             let path = self.fresh(&stem, "", |path| std::fs::create_dir(path))?.0;
@@ -193,7 +192,10 @@ impl RefusedWriter {
             Format::Excel | Format::Ods => {
                 let mut book = Box::new(rust_xlsxwriter::Workbook::new());
                 let mut next = self.preface.first_row.unwrap_or(1).saturating_sub(1) as u32;
-                book.add_worksheet();
+                let sheet = book.add_worksheet();
+                if let Some(name) = &self.preface.sheet {
+                    sheet.set_name(name).map_err(std::io::Error::other)?;
+                }
                 for row in &self.preface.rows {
                     write_cells(&mut book, next, &row.iter().map(String::as_str).collect::<Vec<_>>())?;
                     next += 1;
@@ -233,11 +235,56 @@ impl RefusedWriter {
                     return Ok((path, made));
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(at(&path, e)),
             }
         }
         Err(std::io::Error::other(format!("{MAX_NAMES} files of refused rows are there already; remove some")))
     }
+}
+
+/// An error that names its place.
+fn at(path: &Path, e: std::io::Error) -> std::io::Error {
+    std::io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+}
+
+/// The name of a table as part of a file's name.
+fn safe_name(name: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "._- ".contains(c) { c } else { '_' };
+    name.chars().map(safe).collect::<String>().trim_matches('.').to_owned()
+}
+
+/// What stands before `.refused` and behind it, of the name of a file of refused rows (`lab.refused-2.csv`).
+fn parts_of_refused(name: &str) -> Option<(&str, &str)> {
+    let (stem, rest) = name.rsplit_once(".refused")?;
+    let number = rest.strip_prefix('-').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let ending = match number {
+        Some(ending) if ending.len() + 1 < rest.len() => ending,
+        Some(_) => return None,
+        None => rest,
+    };
+    (ending.is_empty() || ending.starts_with('.')).then_some((stem, ending))
+}
+
+/// Whether a table holds refused rows, by its name.
+pub(crate) fn is_refused(name: &str) -> bool {
+    parts_of_refused(name).is_some()
+}
+
+/// Whether a table is the one of a name, or holds refused rows of it.
+pub(crate) fn is_of(name: &str, wanted: &str) -> bool {
+    if name == wanted {
+        return true;
+    }
+    let wanted = safe_name(wanted);
+    let mut name = name;
+    // refused rows may be refused again
+    while let Some((stem, ending)) = parts_of_refused(name) {
+        if stem == wanted || wanted.strip_suffix(ending) == Some(stem) {
+            return true;
+        }
+        name = stem;
+    }
+    false
 }
 
 fn whole_line(out: &mut impl Write, raw: &[u8]) -> std::io::Result<()> {

@@ -46,6 +46,8 @@ pub enum Code {
     ConflictingValues,
     /// The value fits what is known of the material in another unit, or by a power of ten.
     SuspectUnit,
+    /// Values that were not compared with others, because there are too many or the hub cannot be read.
+    NotCompared,
     /// `[record] when` leaves the row out.
     NotSelected,
     /// Two rows of the job have the same record id.

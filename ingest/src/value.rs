@@ -89,6 +89,12 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
     if text.len() > LONGEST {
         return Err(unreadable(format!("the text is longer than {LONGEST} bytes")));
     }
+    if ["#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"].contains(&text) {
+        return Err(Unreadable {
+            why: "it is an error of the spreadsheet".into(),
+            mend: Some("mend the formula in the spreadsheet, or leave the cell empty"),
+        });
+    }
     let (sense, rest) = sense_of(text);
     let mut at = Cursor { text: rest.trim_start(), format };
     let mut reading = at.quantity(sense)?;
@@ -96,8 +102,12 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
     if !unit.is_empty() {
         let begins = unit.chars().next().unwrap_or(' ');
         let glued = at.text.len() == unit.len();
+        // `3.4e-6 1/K`: a unit that is one over another
+        let behind = unit.strip_prefix("1/").unwrap_or_default().trim_start();
+        let inverse = !glued && behind.starts_with(|c: char| c.is_alphabetic() || "°Ω(%".contains(c));
         // `1e`, `1.2.3`, `1,234`, `1 2`: the rest of a number that is none
-        if begins.is_ascii_digit() || ".,;:_+-−'±(~<>=?!\"#&*".contains(begins) && !unit.starts_with("(") {
+        let of_a_number = begins.is_ascii_digit() || ".,;:_+-−'±~<>=?!\"#&*".contains(begins);
+        if of_a_number && !inverse {
             return Err(rest_of_a_number(text, unit));
         }
         if glued && (unit.eq_ignore_ascii_case("e") || unit.starts_with(['x', 'X', '×'])) {
@@ -106,7 +116,10 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
         if !unit.chars().any(|c| c.is_alphabetic() || "%‰°Ω$€£¥".contains(c)) {
             return Err(rest_of_a_number(text, unit));
         }
-        reading.unit = Some(unit);
+        // `200 (MPa)`, `200 [MPa]`
+        let inner = |open, close| unit.strip_prefix(open).and_then(|u: &str| u.strip_suffix(close));
+        let bare = inner('(', ')').or_else(|| inner('[', ']')).filter(|u| !u.contains(['(', ')', '[', ']']));
+        reading.unit = Some(bare.map_or(unit, str::trim));
     }
     if reading.value.is_finite() && reading.sd.is_none_or(|sd| sd.is_finite() && sd >= 0.0) {
         Ok(reading)

@@ -9,8 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use index::hub::Hub;
 use ingest::job::{self, JobError, Phase, Request};
-use ingest::mapping::Mapping;
-use ingest::read::ReadOptions;
+use ingest::mapping::{Given, Mapping};
 use ingest::report::Report;
 
 use crate::jobs::runner::{Done, Failure, Findings, Progress, Records, Rows, Run, Runner, Watch, Work};
@@ -77,26 +76,37 @@ impl Watch for JobWatch {
     }
 }
 
-/// The mapping that came with the job, where one came.
-fn parse(mapping: Option<&str>, dataset: Option<&str>) -> Result<Option<Mapping>, String> {
-    mapping.map(|text| Mapping::parse(text, dataset, "mapping").map_err(|why| why.to_string())).transpose()
+/// The mapping that came with the job, or the beginning of one.
+fn parse(mapping: Option<&str>, dataset: Option<&str>) -> Result<Given, String> {
+    match mapping {
+        Some(text) => Given::parse(text, dataset, "of the request").map_err(|why| why.to_string()),
+        None => Ok(Given::Beginning(Box::default())),
+    }
 }
 
-/// The mapping that came with the job, or else the one that headers and first rows propose.
-fn mapping(work: &Work, files: &[job::Input]) -> Result<Option<Mapping>, Failure> {
+/// The mapping that came with the job, or else the one that headers and first rows propose, and what was supposed then.
+fn mapping(work: &Work, files: &[job::Input]) -> Result<(Option<Mapping>, Option<String>), Failure> {
     let dataset = work.dataset.as_deref();
-    if let Some(stated) = parse(work.mapping.as_deref(), dataset).map_err(Failure::Refused)? {
-        return Ok(Some(stated));
-    }
-    let proposal = job::propose(files, &ReadOptions::default(), work.evidence).map_err(job_failure)?;
-    proposal.map(|proposal| proposal.into_mapping(dataset)).transpose().map_err(Failure::Refused)
+    let start = match parse(work.mapping.as_deref(), dataset).map_err(Failure::Refused)? {
+        Given::Whole(mapping) => return Ok((Some(*mapping), None)),
+        Given::Beginning(start) => start,
+    };
+    let proposal = job::propose(files, &start, work.evidence).map_err(job_failure)?;
+    let Some(proposal) = proposal else { return Ok((None, None)) };
+    let mut said = vec![format!("no mapping says which column is what; taken were {}", proposal.summary())];
+    said.extend(proposal.to_check.iter().map(|line| format!("to be checked: {line}")));
+    let mapping = proposal.into_mapping(dataset).map_err(|why| {
+        Failure::Refused(format!("{why}. Send a mapping with the files, as the part `mapping` of a form"))
+    })?;
+    Ok((Some(mapping), Some(said.join(". "))))
 }
 
 fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure> {
     let files: Vec<job::Input> =
         work.files.iter().map(|f| job::Input { path: f.path.clone(), shown: f.shown.clone() }).collect();
+    let (mapping, note) = mapping(work, &files)?;
     let request = Request {
-        mapping: mapping(work, &files)?,
+        mapping,
         files,
         dataset: work.dataset.clone(),
         key: Some(work.key.clone()),
@@ -106,12 +116,13 @@ fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure
     let runtime = tokio::runtime::Handle::current();
     let mut table = runtime.block_on(Table::open_or_create(data_dir)).map_err(|why| job_failure(why.into()))?;
     let ran = if work.dry_run {
-        job::read(&request, &table.scratch(), watch).map(job::Done::from)
+        runtime.block_on(job::check(Some(&table), &request, &table.scratch(), watch))
     } else {
         runtime.block_on(job::run(&mut table, &request, watch))
     };
     let ran = ran.map_err(job_failure)?;
     let mut done = done(&ran.datasets.join(", "), &ran.report);
+    done.note = note;
     if let Some(outcome) = ran.outcome {
         let change = outcome.change;
         done.records =

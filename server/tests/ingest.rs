@@ -132,6 +132,7 @@ fn done(work: &Work) -> Result<Done, Failure> {
     std::fs::write(work.refused.join("lab é.csv"), "a,b\nx,y\n").unwrap();
     let example = serde_json::json!({"row": 2, "code": "bad_number"});
     Ok(Done {
+        note: None,
         dataset: work.dataset.clone().unwrap_or_else(|| "named-by-mapping".into()),
         rows: Rows { read: 3, accepted: 2, refused: 1, unchanged: 0 },
         findings: vec![Findings {

@@ -45,10 +45,11 @@ pub async fn run(common: &Common, arguments: &Serve) -> Result<u8, Failure> {
         hub.device().name()
     );
     drop(snapshot);
-    state.ready(Arc::clone(&hub));
+    // ready is only who can also take data in
     if takes_in {
         state.ready_to_ingest(jobs(&data_dir, arguments, Arc::clone(&hub)));
     }
+    state.ready(Arc::clone(&hub));
     tokio::spawn(server::follow(hub));
     serving.await.map_err(Failure::new)?.map_err(Failure::new)?;
     Ok(0)

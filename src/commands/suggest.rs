@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use datasets::record::dataset_of;
 use index::candidate::{SuggestAnswer, TargetAnswer};
 use index::scope::Viewer;
 use index::{spec, tabular};
@@ -93,9 +94,12 @@ fn people(answer: &SuggestAnswer) -> String {
     shown.set_header(header);
     for c in &answer.candidates {
         let material = c.formula.as_ref().unwrap_or(&c.material);
+        // a phase, or a molecule among isomers, is told from others by what stands behind the formula in its id
+        let which = c.material.split_once(':').map_or(String::new(), |(_, which)| format!(":{which}"));
+        let name = c.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
         let mut row = vec![
             c.rank.to_string(),
-            c.name.as_ref().map_or_else(|| material.clone(), |name| format!("{material} ({name})")),
+            format!("{material}{which}{name}"),
             short(c.score),
             short(c.probability),
             tabular::word(c.verdict).to_owned(),
@@ -103,7 +107,10 @@ fn people(answer: &SuggestAnswer) -> String {
         row.extend(c.targets.iter().map(value));
         let mut evidence: Vec<String> = c.targets.iter().map(|t| t.evidence.to_string()).collect();
         evidence.dedup();
-        row.push(format!("{} ({})", evidence.join(", "), c.datasets.join(", ")));
+        let mut datasets: Vec<&str> = c.targets.iter().filter_map(|t| t.record.as_deref()).map(dataset_of).collect();
+        datasets.sort_unstable();
+        datasets.dedup();
+        row.push(format!("{} ({})", evidence.join(", "), datasets.join(", ")));
         shown.add_row(row);
     }
     let alone: Vec<String> = meta

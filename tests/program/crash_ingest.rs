@@ -166,6 +166,9 @@ fn check_searches(lab: &Lab, server: Option<&Server>, groups: &BTreeMap<u64, u64
     // it follows the table
     let answer = poll("the newest version to be searched", || {
         let answer = server.post("/v1/suggest", SPEC.as_bytes());
+        if answer.status == 503 {
+            return None; // it has just been started
+        }
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
         (answer["meta"]["version"].as_u64() == Some(newest)).then_some(answer)

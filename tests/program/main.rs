@@ -12,6 +12,7 @@ mod failures;
 mod http;
 mod ingest;
 mod ingest_http;
+mod newcomer;
 mod program;
 mod served;
 mod server;

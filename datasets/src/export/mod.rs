@@ -91,7 +91,7 @@ impl FromStr for Format {
 #[non_exhaustive]
 pub enum ExportError {
     /// The table has no such dataset.
-    #[error("there is no dataset `{name}`; there are: {}", .known.join(", "))]
+    #[error("there is no dataset `{name}`; {}", if .known.is_empty() { "there is none yet".to_owned() } else { format!("there are: {}", .known.join(", ")) })]
     NoDataset {
         /// The name asked for.
         name: String,

@@ -57,8 +57,14 @@ impl fmt::Display for Basis {
 impl Formula {
     /// From numeric columns, one share an element; an element may occur twice, and zeros are dropped.
     ///
-    /// Shares of the mass are divided by the atomic masses. The shares are normalised to sum to 1 and **rounded to 1e-6 of the atoms**,
-    /// so that numbers with the noise of floating point give one composition; a share below 5e-7 is lost.
+    /// Shares of the mass are divided by the atomic masses, and all are normalised to sum to 1.
+    ///
+    /// - Shares that are whole numbers of d atoms, as far as their digits go, **are** those numbers: 0.666667 H and 0.333333 O are
+    ///   H₂O. d is at most 60, for two elements by mass at most 15, so that hardly an arbitrary mixture falls on one. Of n in d atoms,
+    ///   n may be off by n × 10⁻⁵ + d × 10⁻⁶, by mass by n × 2 × 10⁻⁴ + d × 10⁻⁶, because tables of atomic masses differ. An
+    ///   element below one atom in d never counts as none.
+    /// - All others are **rounded to 10⁻⁶ of the atoms**, so that numbers with the noise of floating point give one composition; a
+    ///   share below 5 × 10⁻⁷ is lost.
     ///
     /// Errors: a share that is negative or not finite, and a sum outside 0.95 to 1.05 (95 to 105 in percent).
     pub fn from_fractions(shares: &[(Element, f64)], basis: Basis) -> Result<Formula, FormulaError> {
@@ -123,10 +129,34 @@ fn compose(shares: &[(Element, f64)], basis: Basis) -> Result<Formula, FormulaPr
         }
         same
     });
+    atoms.retain(|(_, atoms)| *atoms > 0.0);
     let sum: f64 = atoms.iter().map(|(_, atoms)| atoms).sum();
+    let shares: Vec<f64> = atoms.iter().map(|(_, atoms)| atoms / sum).collect();
+    if let Some(whole) = whole_atoms(&shares, basis.is_by_mass()) {
+        let terms = atoms.iter().zip(whole).map(|(&(element, _), n)| (element, Decimal::whole(n)));
+        return Formula::from_terms(&terms.collect::<Vec<_>>());
+    }
     let steps = |atoms: f64| Decimal::whole((atoms / sum * STEPS).round() as u128);
     let terms: Vec<(Element, Decimal)> = atoms.iter().map(|&(element, atoms)| (element, steps(atoms))).collect();
     Formula::from_terms(&terms)
+}
+
+/// Shares of the atoms that sum to 1 → how many atoms of each there are in the smallest unit that has whole numbers of them; none where
+/// the shares are those of no small unit. The bounds are those of [`Formula::from_fractions`].
+fn whole_atoms(shares: &[f64], by_mass: bool) -> Option<Vec<u128>> {
+    let (most, relative) = match (by_mass, shares.len()) {
+        (false, _) => (60, 1e-5),
+        (true, 0..=2) => (15, 2e-4),
+        (true, _) => (60, 2e-4),
+    };
+    (1..=most).map(f64::from).find_map(|unit| {
+        let whole = |share: &f64| {
+            let atoms = (share * unit).round();
+            let near = atoms >= 1.0 && (share * unit - atoms).abs() <= relative * atoms + 1e-6 * unit;
+            near.then_some(atoms as u128)
+        };
+        shares.iter().map(whole).collect()
+    })
 }
 
 /// The text without the basis that it names at its end.

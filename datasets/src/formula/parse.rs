@@ -39,6 +39,8 @@ impl Formula {
     /// - A `.` before a digit is a decimal point (`Al0.5CoCrFeNi`), except where what follows it is a number and `H2O` that end the
     ///   formula or its bracket, and what stands before it is not a lone 0: `CuSO4.5H2O` and `CaSO4.0.5H2O` are hydrates, while
     ///   `Li0.5H2O` holds half a lithium. A number and `H2O` after a space are a hydrate's by the same rule.
+    /// - A polymer may be written by its repeat unit, as `-(CH2-O)n-`, `(C2H4)n` or `-(CH2)5-CO-NH-`: it begins and ends with a dash, or
+    ///   ends with an `n` behind a bracket. Dashes and `=` inside are bonds, and an `n` behind a bracket says nothing.
     /// - A charge may end the formula: `SO4^2-`, `Fe³⁺`, `Na+`, `Fe+3`, `SO4--`. In `Fe3+` (one element) and `[Fe(CN)6]3-` (one bracket)
     ///   the digits are the charge; elsewhere the last of several digits is (`SO42-` is SO4 with 2-), and a single digit is a subscript
     ///   (`NH4+`).
@@ -62,6 +64,9 @@ pub(super) fn read_terms(text: &str) -> Result<(Terms, Option<i32>), FormulaErro
     let fail = |(at, problem): Fault| FormulaError::new(text, Some(at + 1), problem);
     check_text(text)?;
     let codes: Vec<u8> = text.chars().map(code).collect();
+    if let Some(unit) = repeat_unit(&codes) {
+        return Reader::new(text, &unit).read().map(|terms| (terms, None)).map_err(fail);
+    }
     let (end, charge) = take_charge(&codes).map_err(fail)?;
     let terms = Reader::new(text, &codes[..end]).read().map_err(fail)?;
     Ok((terms, charge))
@@ -153,6 +158,7 @@ fn code(character: char) -> u8 {
     match character {
         '\0'..='\x7f' if !character.is_ascii_whitespace() => character as u8,
         '₀'..='₉' => b'0' + (character as u32 - '₀' as u32) as u8,
+        'ₙ' => b'n',
         '·' | '•' | '∙' | '⋅' | '・' | '‧' | '×' => b'*',
         '⁰' | '⁴'..='⁹' => SUPERSCRIPT_ZERO + (character as u32 - '⁰' as u32) as u8,
         '¹' => SUPERSCRIPT_ZERO + 1,
@@ -165,6 +171,22 @@ fn code(character: char) -> u8 {
         _ if character.is_whitespace() => b' ',
         _ => UNKNOWN,
     }
+}
+
+/// The repeat unit of a polymer with blanks for its bonds and its `n`; none where the text is not written as one.
+fn repeat_unit(codes: &[u8]) -> Option<Vec<u8>> {
+    let first = codes.iter().position(|&code| code != b' ')?;
+    let last = codes.iter().rposition(|&code| code != b' ')?;
+    let follows = |at: usize| codes[at + 1..].iter().find(|&&code| code != b' ');
+    let before_number = |at: usize| follows(at).is_some_and(u8::is_ascii_digit);
+    let repeats = |at: usize| codes[at] == b'n' && at > 0 && matches!(codes[at - 1], b')' | b']' | b'}');
+    let between_dashes = first < last && codes[first] == b'-' && codes[last] == b'-';
+    if !between_dashes && !repeats(last) {
+        return None;
+    }
+    // a bond before a number would make an amount of it, and stays what it is: an error
+    let is_silent = |at: usize| (matches!(codes[at], b'-' | b'=') || repeats(at)) && !before_number(at);
+    Some((0..codes.len()).map(|at| if is_silent(at) { b' ' } else { codes[at] }).collect())
 }
 
 /// The charge that ends the formula, and where the formula without it ends.

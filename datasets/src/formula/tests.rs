@@ -124,6 +124,28 @@ fn charges_are_told_from_subscripts() {
 }
 
 #[test]
+fn polymers_are_read_by_their_repeat_unit() {
+    for (text, wanted) in [
+        ("-(CH2-O)n-", "CH2O"),
+        ("-(CF2-CF2)n-", "CF2"),
+        ("-(CH2)5-CO-NH-", "C6H11NO"),
+        ("-(CH2-CH2)n-", "CH2"),
+        ("(C2H4)n", "CH2"),
+        ("[CH2-CHCl]ₙ", "C2H3Cl"),
+        ("–(CH2–CH=CH–CH2)n–", "C2H3"),
+        (" -(CH2-O)n ", "CH2O"),
+    ] {
+        assert_eq!(reduced(text), Formula::parse(wanted).unwrap().reduced(), "{text}");
+    }
+    for text in
+        ["--", "-", "-()n-", "(C2H4)n2", "-CH2-2O-", "-Ti-6Al-4V-", "(SO4)n-", "C2H4n", "n", ")n", "-(CH2)nO2-x"]
+    {
+        assert!(Formula::parse(text).is_err(), "{text}");
+    }
+    assert_eq!(Formula::parse_with_charge("NH4+").unwrap().charge, Some(1));
+}
+
+#[test]
 fn errors_say_where_and_how_to_mend() {
     let cases: &[(&str, &str)] = &[
         ("", "formula \"\": it is empty"),
@@ -357,6 +379,54 @@ fn fractions_become_atomic_fractions_rounded_to_a_millionth() {
         let message = read(&shares, basis);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn shares_of_a_compound_are_its_formula() {
+    let read = |shares: &[(&str, f64)], basis| {
+        let shares: Vec<(Element, f64)> = shares.iter().map(|&(symbol, share)| (element(symbol), share)).collect();
+        Formula::from_fractions(&shares, basis).unwrap().reduced()
+    };
+    // as PNNL-15870 prints them
+    let atoms: &[(&[(&str, f64)], &str)] = &[
+        (&[("H", 0.666667), ("O", 0.333333)], "H2O"),
+        (&[("O", 0.666666), ("Si", 0.333333)], "O2Si"),
+        (&[("H", 0.222222), ("O", 0.5), ("Mg", 0.166667), ("Si", 0.111111)], "H4Mg3O9Si2"),
+        (&[("H", 0.613636), ("C", 0.272727), ("O", 0.090909), ("P", 0.022727)], "C12H27O4P"),
+        (&[("O", 0.631579), ("Ge", 0.157895), ("Bi", 0.210526)], "Bi4Ge3O12"),
+        (&[("Co", 0.25), ("Cr", 0.25), ("Fe", 0.25), ("Ni", 0.25)], "CoCrFeNi"),
+        // no compounds: a dopant, an alloy, a share with fewer digits
+        (
+            &[("Cs", 0.19994), ("Li", 0.09997), ("La", 0.09997), ("Br", 0.599819), ("Ce", 0.000301)],
+            "Br599819Ce301Cs199940La99970Li99970",
+        ),
+        (&[("C", 0.0002), ("Fe", 0.9998)], "CFe4999"),
+        (&[("B", 0.000001), ("C", 0.999999)], "BC999999"),
+    ];
+    for (shares, expected) in atoms {
+        assert_eq!(read(shares, Basis::AtomicFraction), *expected, "{shares:?}");
+        let percent: Vec<(&str, f64)> = shares.iter().map(|&(symbol, share)| (symbol, 100.0 * share)).collect();
+        assert_eq!(read(&percent, Basis::AtomicPercent), *expected, "{shares:?}");
+    }
+    for (shares, expected) in
+        [([33.3, 66.7], "Fe333Ni667"), ([33.33, 66.67], "Fe3333Ni6667"), ([33.3333, 66.6667], "FeNi2")]
+    {
+        assert_eq!(read(&[("Fe", shares[0]), ("Ni", shares[1])], Basis::AtomicPercent), expected);
+    }
+    let mass: &[(&[(&str, f64)], &str)] = &[
+        (&[("H", 0.111894), ("O", 0.888106)], "H2O"),
+        (&[("H", 0.1119), ("O", 0.8881)], "H2O"),
+        (&[("O", 0.532565), ("Si", 0.467435)], "O2Si"),
+        (&[("Li", 0.267585), ("F", 0.732415)], "FLi"),
+        (&[("O", 0.470749), ("Al", 0.529251)], "Al2O3"),
+    ];
+    for (shares, expected) in mass {
+        assert_eq!(read(shares, Basis::MassFraction), *expected, "{shares:?}");
+    }
+    let steel = read(&[("C", 0.02), ("Cr", 18.0), ("Ni", 10.0), ("Fe", 71.98)], Basis::WeightPercent);
+    assert!(steel.len() > 20, "{steel} must keep its carbon and its digits");
+    let binary = read(&[("Ni", 80.0), ("Cr", 20.0)], Basis::WeightPercent);
+    assert_eq!(binary, "Cr220091Ni779909");
 }
 
 fn any_formula() -> impl Strategy<Value = Formula> {

@@ -11,7 +11,7 @@ use deltalake::parquet::arrow::arrow_reader::{
 };
 use deltalake::parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
-use deltalake::parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
 use object_store::ObjectStoreExt as _;
@@ -167,7 +167,12 @@ pub(crate) fn writer_properties(effort: Effort) -> Result<WriterPropertiesBuilde
     let level = ZstdLevel::try_new(if effort == Effort::Quick { 1 } else { 9 })?;
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(ROWS_PER_FILE));
+        .set_max_row_group_row_count(Some(ROWS_PER_FILE))
+        // the first and the last id of a file, whole: they say which files a record may lie in
+        .set_statistics_truncate_length(None);
+    for column in ["formula_given", "name", "smiles", "structure"] {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
+    }
     // values and identities hardly repeat, so a dictionary is a loss: the bytes of numbers compress in planes, and
     // sorted texts by what they share with the one before
     for (encoding, columns) in [
@@ -185,7 +190,7 @@ pub(crate) fn writer_properties(effort: Effort) -> Result<WriterPropertiesBuilde
     Ok(properties)
 }
 
-fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
+pub(super) fn reader(bytes: Bytes) -> Result<ParquetRecordBatchReaderBuilder<Bytes>, TableError> {
     let options = ArrowReaderOptions::new().with_schema(file_schema());
     let ours = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes.clone(), options);
     // a file that another program wrote may have more columns or plain words: read it as it is

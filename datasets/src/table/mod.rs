@@ -8,6 +8,7 @@
 //! upserts of one record id can never leave two rows.
 
 mod files;
+mod known;
 mod log;
 mod ordered;
 mod sorted;
@@ -37,6 +38,7 @@ use crate::durable::{DurableLocal, create_dir_durably};
 use crate::record::{Record, dataset_of};
 
 pub use files::{DataFile, Effort, ROWS_PER_FILE, encode, read_parquet};
+pub use known::{AsItIs, Stated, Wanted};
 pub use ordered::Ordered;
 pub use sorted::SortedRecords;
 pub use upkeep::{Cleaned, Compacted};

@@ -247,6 +247,15 @@ async fn an_upsert_rewrites_only_the_files_that_it_touches() {
 }
 
 #[tokio::test]
+async fn the_first_and_the_last_id_of_a_file_are_known_in_whole() {
+    let mut hub = Hub::new().await;
+    let ids = ["a", "\u{10ffff}"].map(|text| format!("lab/{}", text.repeat(100)));
+    hub.put("lab", ids.iter().map(|id| record(id, 1.0)).collect()).await;
+    let files = hub.table.files().unwrap();
+    assert_eq!(files[0].ids, Some((ids[0].clone(), ids[1].clone())));
+}
+
+#[tokio::test]
 async fn a_large_batch_makes_several_files_in_id_order() {
     let mut hub = Hub::new().await;
     let count = ROWS_PER_FILE as u32 + 100;

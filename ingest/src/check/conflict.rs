@@ -1,101 +1,233 @@
 //! Does one source contradict itself? The same material, property and condition, values far apart.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use datasets::record::Record;
-
-use super::Place;
-use crate::mapping::Mapping;
+use super::noted::{Kind, Noted, Value, place};
 use crate::report::{Code, Finding, Severity};
 
 /// Values this many of their common deviations apart are a conflict.
 const DEVIATIONS_APART: f64 = 8.0;
+/// A column with at least so many conflicts, and with this share of all values that say again what an earlier row says,
+/// does not tell its entries apart: that is one finding.
+const SYSTEMATIC: (usize, f64) = (20, 0.05);
 
-/// What one remembered value takes, with the room that a hash map leaves free.
-const BYTES_EACH: usize = 80;
+/// A value, the one that it is held against, and their distance in deviations.
+type Conflict = (Value, Value, f64);
 
-/// The values of a job so far, by material, property and condition, in bounded memory.
-pub struct Conflicts {
-    seen: HashMap<u64, Seen>,
-    most: usize,
-    /// Values that found no room; what follows is only compared with what is remembered.
-    left_out: u64,
-    key: Vec<u8>,
+/// What a value is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Other {
+    /// The same column in another row.
+    Row,
+    /// Another column of the same row, by its kind.
+    Column(u16),
 }
 
-struct Seen {
-    place: f64,
-    sd: f64,
-    value: f64,
-    line: u64,
-    file: u64,
+#[derive(Default)]
+struct Compared {
+    /// Values that were compared with an earlier one.
+    repeats: usize,
+    conflicts: Vec<Conflict>,
 }
 
-impl Conflicts {
-    /// Remembers as many values as fit into this memory, about.
-    pub fn new(max_bytes: usize) -> Conflicts {
-        Conflicts { seen: HashMap::new(), most: max_bytes / BYTES_EACH, left_out: 0, key: Vec::new() }
+impl Compared {
+    fn add(&mut self, value: &Value, other: &Value, apart: f64) {
+        self.repeats += 1;
+        if apart > DEVIATIONS_APART {
+            self.conflicts.push((*value, *other, apart));
+        }
     }
+}
 
-    /// Values that were compared but not remembered because the memory was full.
-    pub fn left_out(&self) -> u64 {
-        self.left_out
-    }
-
-    /// Compares the values of an accepted record with those before it, flags what differs by far more than the
-    /// deviations, and remembers them. `at` is the record's row.
-    pub fn check(&mut self, record: &Record, mapping: &Mapping, at: Place<'_>) -> Vec<Finding> {
+impl Noted {
+    /// Flags values of one material, property and condition that differ by far more than their deviations, and says if
+    /// there were too many values to compare them all. Of two values the later one is flagged, of more those far from
+    /// the middle one. `tables` are the names of the tables of the job, by number. The values are given up.
+    pub fn conflicts(&mut self, tables: &[String]) -> Vec<Finding> {
+        let mut values = repeated(&std::mem::take(&mut self.values));
+        values.sort_unstable_by_key(|value| (value.key, value.origin(), value.kind));
+        let mut of_kind: BTreeMap<(u16, Other), Compared> = BTreeMap::new();
+        for group in values.chunk_by(|a, b| a.key == b.key) {
+            let mut columns = false;
+            for row in group.chunk_by(|a, b| a.origin() == b.origin()) {
+                let Some((first, others)) = row.split_first() else { continue };
+                columns |= !others.is_empty();
+                for other in others {
+                    let compared = of_kind.entry((other.kind, Other::Column(first.kind))).or_default();
+                    compared.add(other, first, self.apart(first, other));
+                }
+            }
+            if columns {
+                // several columns say this property: each is compared with itself in other rows
+                let mut group = group.to_vec();
+                group.sort_by_key(|value| value.kind);
+                group.chunk_by(|a, b| a.kind == b.kind).for_each(|rows| self.rows(rows, &mut of_kind));
+            } else {
+                self.rows(group, &mut of_kind);
+            }
+        }
         let mut findings = Vec::new();
-        let file = datasets::record::content_hash(at.file.as_bytes());
-        for m in &record.measurements {
-            let Some(property) = mapping.property(&m.property) else { continue };
-            let place = property.axis.to_axis(m.value);
-            if !place.is_finite() || !property.is_conceivable(m.value) {
-                continue; // the bounds have said so
-            }
-            let sd = property.axis_sd(m.value, m.uncertainty, m.method.as_deref());
-            self.key.clear();
-            let mut add = |text: &str| {
-                self.key.extend_from_slice(text.as_bytes());
-                self.key.push(0x1f);
+        for ((number, other_is), Compared { repeats, mut conflicts }) in of_kind {
+            let Some(kind) = self.kinds.get(usize::from(number)) else { continue };
+            conflicts.sort_by_key(|(value, ..)| value.origin());
+            let other = match other_is {
+                Other::Row => None,
+                Other::Column(other) => self.kinds.get(usize::from(other)),
             };
-            add(record.formula.as_deref().unwrap_or_default());
-            add(record.smiles.as_deref().unwrap_or_default());
-            // a formula is the material; a name is one only without it, but grades of one composition differ
-            add(record.name.as_deref().unwrap_or_default());
-            add(&m.property);
-            add(m.method.as_deref().unwrap_or_default());
-            for (name, text) in &m.conditions {
-                add(name);
-                add(text);
-            }
-            self.key.extend(record.space_group.unwrap_or(0).to_le_bytes());
-            self.key.push(m.evidence as u8);
-            self.key.extend(m.temperature_k.unwrap_or(f64::NAN).to_le_bytes());
-            self.key.extend(m.pressure_pa.unwrap_or(f64::NAN).to_le_bytes());
-            let key = datasets::record::content_hash(&self.key);
-            match self.seen.get(&key) {
-                Some(seen) => {
-                    let apart = (seen.place - place).abs() / seen.sd.hypot(sd);
-                    if apart > DEVIATIONS_APART {
-                        let where_ = if seen.file == file { "" } else { " of another file" };
-                        let why = format!(
-                            "{} of {} {} here and of {} {} in row {}{where_}, for the same material and condition: \
-                             {apart:.0} standard deviations apart",
-                            property.name, m.value, property.unit, seen.value, property.unit, seen.line
-                        );
-                        let mend = "check both rows; state what differs (temperature, phase, direction, treatment) as a condition";
-                        let value = m.value.to_string();
-                        let cell = (None, Some(value.as_str()));
-                        findings.push(at.finding(Severity::Flagged, Code::ConflictingValues, cell, why, mend));
-                    }
+            let share = conflicts.len() as f64 / repeats as f64;
+            let of = match conflicts.first() {
+                Some(first) if conflicts.len() >= SYSTEMATIC.0 && share > SYSTEMATIC.1 => {
+                    let counts = (conflicts.len(), repeats);
+                    findings.push((first.0.origin(), Said { kind, other, tables }.systematic(first, counts)));
+                    continue;
                 }
-                None if self.seen.len() < self.most => {
-                    self.seen.insert(key, Seen { place, sd, value: m.value, line: at.line, file });
-                }
-                None => self.left_out += 1,
-            }
+                _ => Said { kind, other, tables },
+            };
+            findings.extend(conflicts.iter().map(|conflict| (conflict.0.origin(), of.single(conflict))));
+        }
+        findings.sort_by_key(|(origin, _)| *origin);
+        let mut findings: Vec<Finding> = findings.into_iter().map(|(_, finding)| finding).collect();
+        if self.left_out > 0 {
+            let why = format!(
+                "the job has more values than are compared with each other: the last {} were not",
+                self.left_out
+            );
+            let mend = "nothing to do, unless conflicting values are expected: then ingest the files in several jobs";
+            let at = place(tables, crate::sort::Origin { table: 0, line: 1 });
+            findings.push(at.finding(Severity::Flagged, Code::NotCompared, (None, None), why, mend));
         }
         findings
     }
+
+    /// Compares values of one thing in several rows.
+    fn rows(&self, group: &[Value], of_kind: &mut BTreeMap<(u16, Other), Compared>) {
+        let Some((first, rest)) = group.split_first().filter(|(_, rest)| !rest.is_empty()) else { return };
+        for value in rest {
+            of_kind.entry((value.kind, Other::Row)).or_default().repeats += 1;
+        }
+        if rest.iter().all(|value| value.value.to_bits() == first.value.to_bits()) {
+            return;
+        }
+        let reference = if rest.len() == 1 { *first } else { middle(group) };
+        for value in group {
+            let apart = self.apart(&reference, value);
+            if apart > DEVIATIONS_APART {
+                let compared = of_kind.entry((value.kind, Other::Row)).or_default();
+                compared.conflicts.push((*value, reference, apart));
+            }
+        }
+    }
+
+    fn apart(&self, a: &Value, b: &Value) -> f64 {
+        let on_axis = |value: &Value| {
+            let kind = self.kinds.get(usize::from(value.kind))?;
+            let property = kind.property?;
+            let stated = (!value.sd.is_nan()).then_some(f64::from(value.sd));
+            Some(kind.on_axis(property, f64::from(value.value), stated))
+        };
+        let (Some((a, a_sd)), Some((b, b_sd))) = (on_axis(a), on_axis(b)) else { return 0.0 };
+        let apart = (a - b).abs() / a_sd.hypot(b_sd);
+        if apart.is_nan() { 0.0 } else { apart }
+    }
 }
+
+/// The values whose key occurs more than once, and a few others.
+fn repeated(values: &[Vec<Value>]) -> Vec<Value> {
+    let count: usize = values.iter().map(Vec::len).sum();
+    let slots = (count.saturating_mul(8)).next_power_of_two().max(64);
+    let (mut once, mut again) = (vec![0u64; slots / 64], vec![0u64; slots / 64]);
+    let slot = |value: &Value| {
+        let slot = value.key as usize & (slots - 1);
+        (slot / 64, 1u64 << (slot % 64))
+    };
+    for value in values.iter().flatten() {
+        let (word, bit) = slot(value);
+        again[word] |= once[word] & bit;
+        once[word] |= bit;
+    }
+    let is_again = |value: &&Value| {
+        let (word, bit) = slot(value);
+        again[word] & bit != 0
+    };
+    values.iter().flatten().filter(is_again).copied().collect()
+}
+
+/// The value in the middle, of equal ones the first.
+fn middle(group: &[Value]) -> Value {
+    let mut sorted = group.to_vec();
+    sorted.sort_by(|a, b| a.value.total_cmp(&b.value).then(a.origin().cmp(&b.origin())));
+    sorted[(sorted.len() - 1) / 2]
+}
+
+/// What is compared with what, and how to say it.
+struct Said<'s> {
+    kind: &'s Kind,
+    /// The kind of the other column of the same row.
+    other: Option<&'s Kind>,
+    tables: &'s [String],
+}
+
+impl Said<'_> {
+    fn words(&self) -> (&str, &str) {
+        self.kind.property.map_or(("", ""), |p| (p.name.as_str(), p.unit.as_str()))
+    }
+
+    /// Where the other value stands.
+    fn there(&self, value: &Value, other: &Value) -> String {
+        let (here, there) = (place(self.tables, value.origin()), place(self.tables, other.origin()));
+        match self.other {
+            Some(Kind { column: Some(column), .. }) => format!("column `{column}` of the same row"),
+            Some(_) => "the same row".into(),
+            None if here.file == there.file => format!("row {}", there.line),
+            None => format!("row {} of {}", there.line, there.file),
+        }
+    }
+
+    fn finding(&self, value: &Value, why: String, mend: &str) -> Finding {
+        let text = value.value.to_string();
+        let cell = (self.kind.column.as_deref(), Some(text.as_str()));
+        place(self.tables, value.origin()).finding(Severity::Flagged, Code::ConflictingValues, cell, why, mend)
+    }
+
+    fn single(&self, (value, other, apart): &Conflict) -> Finding {
+        let ((name, unit), there) = (self.words(), self.there(value, other));
+        let why = format!(
+            "{name} of {} {unit} here and of {} {unit} in {there}, for the same material and condition: {apart:.0} \
+             standard deviations apart",
+            value.value, other.value
+        );
+        let mend = match self.other {
+            Some(_) => COLUMNS,
+            None => "check both rows; state what differs (temperature, phase, direction, treatment) as a condition",
+        };
+        self.finding(value, why, mend)
+    }
+
+    fn systematic(&self, (value, other, _): &Conflict, (conflicts, repeats): (usize, usize)) -> Finding {
+        let ((name, unit), there) = (self.words(), self.there(value, other));
+        let example = format!("{} {unit} here, and {} {unit} in {there}", value.value, other.value);
+        let far = format!("by more than {DEVIATIONS_APART} standard deviations");
+        match self.other {
+            Some(_) => {
+                let why = format!(
+                    "two columns say {name} of the same material and condition, and differ {far} in {conflicts} of \
+                     {repeats} rows, the first time in this: {example}"
+                );
+                self.finding(value, why, COLUMNS)
+            }
+            None => {
+                let why = format!(
+                    "{conflicts} of the {repeats} values of {name} that are of the same material and condition as \
+                     another row differ {far}, the first time in this: {example}. No column of the mapping tells these \
+                     rows apart"
+                );
+                let mend = "map what differs: the phase (space_group or structure in [material]), the treatment or \
+                            direction (conditions, [attributes]), or the entry ([record] id)";
+                self.finding(value, why, mend)
+            }
+        }
+    }
+}
+
+const COLUMNS: &str = "state in the mapping what tells the columns apart (method, evidence, temperature, conditions), or map \
+                       one of them to another property";

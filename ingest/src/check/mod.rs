@@ -3,14 +3,15 @@
 mod conflict;
 mod contradiction;
 mod magnitude;
+mod noted;
 
 use datasets::property::Property;
 
 use crate::report::{Code, Finding, Severity};
 
-pub use conflict::Conflicts;
 pub use contradiction::{combinations, may_contradict};
-pub use magnitude::{Known, suspect_unit};
+pub use magnitude::Known;
+pub use noted::{Noted, Notes, WhatIs};
 
 /// Where a finding is made.
 #[derive(Debug, Clone, Copy)]
@@ -53,10 +54,19 @@ pub fn bounds(place: Place<'_>, property: &Property, value: f64, column: &str, t
             Code::OutOfBounds,
             (Some(column), Some(text)),
             format!(
-                "{} of {value} {} is outside its physical bounds {min} to {max}: kept in the record, not counted as evidence",
-                property.name, property.unit
+                "{} of {}{} is outside its physical bounds {} to {}: kept in the record, not counted as evidence",
+                property.name,
+                shown(value),
+                if property.unit == "1" { String::new() } else { format!(" {}", property.unit) },
+                shown(min),
+                shown(max)
             ),
             "check the value and its unit at the source; ingest the corrected row to replace it",
         )
     })
+}
+
+/// A number without a row of zeros.
+fn shown(x: f64) -> String {
+    if x == 0.0 || (1e-4..1e7).contains(&x.abs()) { format!("{x}") } else { format!("{x:e}") }
 }

@@ -1,5 +1,6 @@
 //! Files in, one commit out: read in parallel, sorted by record id with bounded memory, committed as a whole.
 
+mod compare;
 mod watch;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,19 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datasets::catalogue::DatasetInfo;
-use datasets::record::{Evidence, Record};
+use datasets::property::dictionary;
+use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
-use crate::check::Place;
-use crate::mapping::Mapping;
+use crate::check::{Noted, Notes, Place};
+use crate::mapping::{Mapping, MappingFile};
 use crate::native::{self, Item, NativeError, NativeReader};
 use crate::propose::{self, Proposal, Sample};
-use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, ReadOptions, Row};
-use crate::refused::RefusedWriter;
+use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, Row};
+use crate::refused::{self, RefusedWriter};
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
 use crate::sort::{Duplicate, Origin, Pieces, RunBuilder, SortError, Sorter};
 
+pub use compare::check;
 pub use watch::{Phase, Progress, Watch};
 
 /// Why a job did not run. Whatever it was, the table is as it was.
@@ -101,6 +104,12 @@ pub struct Accepted {
     pub report: Report,
     /// The files of refused rows.
     pub refused: Vec<PathBuf>,
+    /// Where all findings are written.
+    report_file: Option<PathBuf>,
+    /// The names of the tables that were read, by number.
+    tables: Vec<String>,
+    /// What is compared with the hub.
+    noted: Noted,
 }
 
 impl Accepted {
@@ -152,7 +161,8 @@ pub async fn run(table: &mut Table, request: &Request, watch: &Watch) -> Result<
     let (asked, watching) = (request.clone(), watch.clone());
     // reading is long work for the processor: not on a thread that answers requests
     let reading = tokio::task::spawn_blocking(move || read(&asked, &scratch, &watching));
-    let accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
+    let mut accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
+    accepted.compare(table, watch).await?;
     let done = commit(table, accepted, request.key.as_deref(), watch).await;
     watch.enter(Phase::Done);
     done
@@ -178,25 +188,22 @@ pub async fn commit(table: &mut Table, accepted: Accepted, key: Option<&str>, wa
 /// Rows of each table that a proposal looks at.
 const SAMPLE_ROWS: usize = 200;
 
-/// Proposes a mapping for files, from their headers and first rows; `None` where all are exports, which need none.
+/// Proposes a mapping for files, from their headers and first rows, or completes one that says nothing of material and
+/// values; `None` where all are exports, which need none.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn propose(
-    files: &[Input],
-    options: &ReadOptions,
-    evidence: Option<Evidence>,
-) -> Result<Option<Proposal>, JobError> {
+pub fn propose(files: &[Input], start: &MappingFile, evidence: Option<Evidence>) -> Result<Option<Proposal>, JobError> {
     let mut samples = Vec::new();
     for input in files {
         if export_at(&input.path)?.is_some() {
             continue;
         }
-        for table in read::open(&input.path, &input.shown, options, &BytesRead::default())? {
+        for table in read::open(&input.path, &input.shown, &start.read, &BytesRead::default())? {
             samples.push(Sample::take(&mut table?, SAMPLE_ROWS));
         }
     }
-    Ok((!samples.is_empty()).then(|| propose::propose(&samples, options, evidence)))
+    Ok((!samples.is_empty()).then(|| propose::complete(&samples, start, evidence)))
 }
 
 /// Reads files by a mapping. Nothing is committed; what does not fit in memory lies in the folder `scratch`.
@@ -215,6 +222,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         next: 0,
         refused: None,
         files: Vec::new(),
+        noted: Noted::default(),
     });
     let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
     let (mut tables, mut names): (Vec<String>, Vec<String>) = Default::default();
@@ -250,11 +258,12 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         }
     }
     for wanted in request.mapping.iter().flat_map(|m| &m.file.value).filter_map(|v| v.file.as_ref()) {
-        if !names.contains(wanted) {
+        // a file of refused rows may be of one of the files alone
+        if !names.iter().any(|name| refused::is_of(name, wanted) || refused::is_refused(name)) {
             return Err(JobError::FileNotGiven(wanted.clone()));
         }
     }
-    let Gathering { sorter, mut report, mut files, .. } =
+    let Gathering { sorter, mut report, mut files, mut noted, .. } =
         gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
     watch.enter(Phase::Merging);
     let join = request.mapping.as_ref().is_some_and(|mapping| mapping.file.record.join);
@@ -269,6 +278,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     }
     let left_out: HashSet<Origin> =
         sorted.duplicates.iter().filter(|d| matches!(d, Duplicate::Other(..))).map(origin).collect();
+    noted.without(&left_out);
+    noted.conflicts(&tables).into_iter().try_for_each(|finding| report.finding(finding))?;
     if let (false, Some(folder), Some(mapping)) = (left_out.is_empty(), &request.refused, &request.mapping) {
         files.extend(write_left_out(request, mapping, folder, &left_out)?);
     }
@@ -280,7 +291,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         let info = terms.get(&name).cloned().unwrap_or_else(|| own(&name));
         (info, Arc::new(pieces))
     });
-    Ok(Accepted { sets: sets.collect(), report: report.finish()?, refused: files })
+    let (sets, report_file) = (sets.collect(), request.report.clone());
+    Ok(Accepted { sets, report: report.finish()?, refused: files, report_file, tables, noted })
 }
 
 /// The export that a file is; `None` for other files, and for folders.
@@ -297,7 +309,9 @@ fn read_export(
     watch: &Watch,
 ) -> Result<(), JobError> {
     let (mut found, mut run) = (Findings::default(), RunBuilder::default());
-    let end = |found: Findings, run: &mut RunBuilder| -> Result<(), JobError> {
+    found.notes = Notes::of_chunk(lock(gathering).next);
+    let end = |mut found: Findings, run: &mut RunBuilder| -> Result<(), JobError> {
+        found.notes.end();
         watch.go_on()?;
         watch.count(found.rows, found.refused, &found.findings);
         let run = run.finish()?;
@@ -310,7 +324,11 @@ fn read_export(
     for item in reader {
         found.rows += 1;
         match item? {
-            Item::Record { line, record } => run.push(&record, Origin { table: number, line })?,
+            Item::Record { line, record } => {
+                let origin = Origin { table: number, line };
+                found.notes.note(&record, origin, true, &|m| (dictionary().get(&m.property), None));
+                run.push(&record, origin)?;
+            }
             Item::Refused(bad) => {
                 let place = Place { file: &input.shown, line: bad.line };
                 let mend = "export it anew, or mend this record in the file";
@@ -390,6 +408,7 @@ struct Gathering {
     refused: Option<RefusedWriter>,
     /// Files of refused rows that are done.
     files: Vec<PathBuf>,
+    noted: Noted,
 }
 
 /// What was found in one chunk.
@@ -399,6 +418,7 @@ struct Findings {
     refused: u64,
     findings: Vec<Finding>,
     refused_rows: Vec<Result<Row, BadRow>>,
+    notes: Notes,
 }
 
 impl Gathering {
@@ -414,6 +434,7 @@ impl Gathering {
                     written.map_err(|why| JobError::Write { path: "the file of refused rows".into(), why })?;
                 }
             }
+            self.noted.take(std::mem::take(&mut found.notes));
             self.report.add(found)?;
             self.next += 1;
         }
@@ -490,15 +511,21 @@ impl TableJob<'_> {
         mut chunk: Box<dyn Chunk>,
     ) -> Result<(), JobError> {
         self.watch.go_on()?;
-        let mut found = Findings::default();
+        let mut found = Findings { notes: Notes::of_chunk(number), ..Findings::default() };
         let Room { words, record, run, row } = room;
+        let own_ids = layout.has_own_ids();
+        let what_is = |m: &Measurement| (layout.property(m), layout.column_of(m).map(str::to_owned));
         while let Some(read) = chunk.next_row(row) {
             found.rows += 1;
             match read {
                 Ok(()) => {
                     let place = Place { file: &self.shown, line: row.line };
                     match layout.record(row, place, words, record, &mut found.findings) {
-                        Ok(()) => run.push(record, Origin { table: self.number, line: row.line })?,
+                        Ok(()) => {
+                            let origin = Origin { table: self.number, line: row.line };
+                            found.notes.note(record, origin, own_ids, &what_is);
+                            run.push(record, origin)?;
+                        }
                         Err(findings) => {
                             found.refused += 1;
                             found.findings.extend(findings);
@@ -514,13 +541,17 @@ impl TableJob<'_> {
                         found.refused_rows.push(Err(bad));
                     }
                     let place = Place { file: &self.shown, line };
-                    let mend = "give the row as many cells as the header, and quote cells that hold the separator";
+                    let mend = match why.contains("UTF-8") {
+                        true => "correct the letters of the row, or state the encoding of the file",
+                        false => "give the row as many cells as the header, and quote cells that hold the separator",
+                    };
                     let code = Code::UnreadableRow;
                     found.refused += 1;
                     found.findings.push(place.finding(Severity::Refused, code, (None, None), why, mend));
                 }
             }
         }
+        found.notes.end();
         let run = run.finish()?;
         self.watch.count(found.rows, found.refused, &found.findings);
         let mut gathering = lock(self.gathering);

@@ -54,7 +54,7 @@ pub struct RecordOptions {
     /// Rows with one id, also of different files, make one record together.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub join: bool,
-    /// Only rows in which another column holds one of these texts.
+    /// Only rows in which another column holds one of these texts, or none of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
 }
@@ -69,7 +69,7 @@ pub struct MaterialOptions {
     /// What the numbers of the formula are; atomic by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basis: Option<BasisName>,
-    /// Columns named by element symbols that hold the fractions.
+    /// Columns named by element symbols that hold the fractions; beside `formula`, of the rows without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fractions: Option<Fractions>,
     /// The column with the name or grade.
@@ -96,12 +96,12 @@ pub struct MaterialOptions {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fractions {
-    /// Headers, each an element symbol.
+    /// Headers, each the symbol of an element or isotope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
     /// Instead of `columns`: all columns of the file that begin so, with a symbol behind it (`elements.`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<String>,
+    pub prefix: Option<Prefixes>,
     /// What the numbers are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basis: Option<BasisName>,
@@ -114,6 +114,29 @@ pub struct Fractions {
     /// The element that makes up what is missing to the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<String>,
+    /// Only in rows where another column holds one of these texts, or none of those; others go by their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+}
+
+/// How columns begin: one text or several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a prefix is a text, \"elements.\", or a list of texts")]
+pub enum Prefixes {
+    /// One beginning.
+    One(String),
+    /// Several beginnings.
+    Several(Vec<String>),
+}
+
+impl Prefixes {
+    /// The beginnings.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Prefixes::One(prefix) => std::slice::from_ref(prefix),
+            Prefixes::Several(prefixes) => prefixes,
+        }
+    }
 }
 
 /// A column that says what the fractions of its row are.
@@ -153,7 +176,7 @@ impl From<BasisName> for Basis {
 
 /// A text that is the same for all rows, or stands in a column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "write a text that holds for all rows, \"alloy\", or a column, { column = \"Class\" }")]
 pub enum TextSource {
     /// The same for all rows.
     Constant(String),
@@ -219,6 +242,9 @@ pub struct ValueColumn {
     pub file: Option<String>,
     /// The header.
     pub column: String,
+    /// Where the number is in a cell that holds a JSON array: `[0, 3]` is the fourth number of the first row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<usize>,
     /// Key of the property dictionary, or of a `[[property]]` of this mapping.
     pub property: String,
     /// The unit of the column; the dictionary's by default.
@@ -230,13 +256,16 @@ pub struct ValueColumn {
     /// The numbers are multiplied by this, to be in the unit (a header that says 10^-6/K: 1e-6).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
+    /// Words that stand for numbers, in the unit of the column (`yes = 1`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub words: BTreeMap<String, f64>,
     /// Standard deviation: a column in the same unit, or a constant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertainty: Option<Uncertainty>,
     /// A file may lack the column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
-    /// Only in rows where another column holds one of these texts.
+    /// Only in rows where another column holds one of these texts, or none of those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<When>,
     /// Overrides the default.
@@ -265,9 +294,35 @@ pub struct ValueColumn {
 pub struct When {
     /// The column that is looked at.
     pub column: String,
-    /// The texts that it may hold.
-    #[serde(rename = "in")]
+    /// The texts that it may hold, all but those of `not_in` where none is listed; `*` stands for any characters.
+    #[serde(rename = "in", default, skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<String>,
+    /// The texts that it may not hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_in: Vec<String>,
+}
+
+impl When {
+    /// Whether a cell of the column is as it must be.
+    pub fn takes(&self, cell: &str) -> bool {
+        let among = |texts: &[String]| texts.iter().any(|text| is_like(cell, text));
+        (self.one_of.is_empty() || among(&self.one_of)) && !among(&self.not_in)
+    }
+}
+
+/// Is a text as the pattern says? `*` stands for any characters, or none.
+fn is_like(text: &str, pattern: &str) -> bool {
+    let Some((begin, rest)) = pattern.split_once('*') else { return text == pattern };
+    let Some(mut left) = text.strip_prefix(begin) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return left.ends_with(part);
+        }
+        let Some(at) = left.find(part) else { return false };
+        left = &left[at + part.len()..];
+    }
+    true
 }
 
 /// A value that follows from others of the record.
@@ -276,11 +331,16 @@ pub struct When {
 pub enum Derivation {
     /// Density from formula and volume per atom: mean atomic mass / volume.
     DensityFromVolume,
+    /// Young's modulus from bulk modulus K and shear modulus G of one row: 9KG / (3K + G).
+    YoungsModulusFromModuli,
 }
 
 /// Where the standard deviation of a value comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an uncertainty is the header of a column, \"sd\", or { value = 0.5 } in the unit of the column, or { relative = 0.05 }"
+)]
 pub enum Uncertainty {
     /// A column, in the unit of the value.
     Column(String),
@@ -302,7 +362,10 @@ pub struct ConstantUncertainty {
 
 /// A text kept with the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "an attribute is the header of a column, or { column = \"note\", optional = true }, or { prefix = \"vis.\" }"
+)]
 pub enum Attribute {
     /// From a column that every file has.
     Column(String),
@@ -331,18 +394,18 @@ pub struct AttributeColumns {
 pub struct NewProperty {
     /// Its key, in `a-z 0-9 _`.
     pub key: String,
-    /// Name in words; the key by default.
+    /// Name in words; that of the key by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Symbol; the key by default.
+    /// Symbol; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
     /// The unit in which values are kept.
     pub unit: String,
-    /// `log` by default; `linear` needs bounds, and is the default where the lower bound is not above 0.
+    /// `log` where the lower bound is above 0, else `linear`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub axis: Option<Axis>,
-    /// Least and greatest value that is conceivable; 1e-30 to 1e30 by default.
+    /// Least and greatest value that is conceivable; as wide as the axis allows by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounds: Option<[f64; 2]>,
     /// Usual direction of wishes; neither by default.
@@ -357,6 +420,11 @@ pub struct NewProperty {
 }
 
 impl MappingFile {
+    /// Whether it says nothing of the material and of values: then a proposal completes it.
+    pub fn is_beginning(&self) -> bool {
+        is_default(&self.material) && self.value.is_empty()
+    }
+
     /// The mapping as a TOML text, defaults left out.
     ///
     /// # Errors

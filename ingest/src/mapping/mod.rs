@@ -86,6 +86,50 @@ pub struct ResolvedQuantity {
     pub wanted: Unit,
     /// Unit → K or Pa.
     pub conversion: Conversion,
+    /// Whether it is a temperature, which is never below absolute zero.
+    pub is_temperature: bool,
+}
+
+/// A mapping file as it was given.
+#[derive(Debug, Clone)]
+pub enum Given {
+    /// A whole mapping.
+    Whole(Box<Mapping>),
+    /// One that says nothing of the material and of values, but how files are read, say: a proposal completes it.
+    Beginning(Box<MappingFile>),
+}
+
+impl Given {
+    /// Reads a mapping file, whole or the beginning of one, and checks what it says.
+    ///
+    /// # Errors
+    /// As [`Mapping::load`].
+    pub fn load(path: &Path, dataset: Option<&str>) -> Result<Given, MappingError> {
+        Given::parse(&read(path)?, dataset, &path.display().to_string())
+    }
+
+    /// Checks the text of a mapping, whole or the beginning of one; `shown` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Mapping::load`].
+    pub fn parse(text: &str, dataset: Option<&str>, shown: &str) -> Result<Given, MappingError> {
+        let file = parse(text, shown)?;
+        if !file.is_beginning() {
+            return Mapping::from_file(file, dataset, shown).map(|mapping| Given::Whole(Box::new(mapping)));
+        }
+        let checked = resolve::check_beginning(&file, dataset);
+        checked.map_err(|what| MappingError::Meaning { path: shown.to_owned(), what })?;
+        Ok(Given::Beginning(Box::new(file)))
+    }
+}
+
+fn read(path: &Path) -> Result<String, MappingError> {
+    std::fs::read_to_string(path).map_err(|why| MappingError::Unreadable { path: path.display().to_string(), why })
+}
+
+fn parse(text: &str, shown: &str) -> Result<MappingFile, MappingError> {
+    toml::from_str(text)
+        .map_err(|e| MappingError::Syntax { path: shown.to_owned(), why: e.to_string().trim_end().to_owned() })
 }
 
 impl Mapping {
@@ -94,10 +138,7 @@ impl Mapping {
     /// # Errors
     /// It cannot be read, is no TOML, or means something impossible; the message names the place and the mend.
     pub fn load(path: &Path, dataset: Option<&str>) -> Result<Mapping, MappingError> {
-        let shown = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|why| MappingError::Unreadable { path: shown.clone(), why })?;
-        Mapping::parse(&text, dataset, &shown)
+        Mapping::parse(&read(path)?, dataset, &path.display().to_string())
     }
 
     /// Checks the text of a mapping; `shown` names it in errors.
@@ -105,9 +146,7 @@ impl Mapping {
     /// # Errors
     /// As [`Mapping::load`].
     pub fn parse(text: &str, dataset: Option<&str>, shown: &str) -> Result<Mapping, MappingError> {
-        let file: MappingFile = toml::from_str(text)
-            .map_err(|e| MappingError::Syntax { path: shown.to_owned(), why: e.to_string().trim_end().to_owned() })?;
-        Mapping::from_file(file, dataset, shown)
+        Mapping::from_file(parse(text, shown)?, dataset, shown)
     }
 
     /// Checks a mapping that is already in memory, such as a proposed one; `shown` names it in errors.

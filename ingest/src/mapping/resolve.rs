@@ -8,10 +8,19 @@ use datasets::unit::Unit;
 
 use super::{
     Attribute, Defaults, Fractions, Mapping, MappingFile, NewProperty, QuantitySource, ResolvedQuantity, ResolvedValue,
-    Uncertainty, ValueColumn,
+    Uncertainty, ValueColumn, When,
 };
 
-pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> {
+/// Checks what the beginning of a mapping says; a dataset may be named later.
+pub(super) fn check_beginning(file: &MappingFile, dataset: Option<&str>) -> Result<(), String> {
+    if file.dataset.is_some() || dataset.is_some() {
+        terms(file, dataset)?;
+    }
+    check_when("[record]", file.record.when.as_ref())?;
+    check_read(file)
+}
+
+fn terms(file: &MappingFile, dataset: Option<&str>) -> Result<DatasetInfo, String> {
     let mut terms = match (&file.dataset, dataset) {
         (Some(terms), _) => terms.clone(),
         (None, Some(name)) => DatasetInfo::unnamed_terms(name),
@@ -23,12 +32,27 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
     if let Some(problem) = terms.problem() {
         return Err(problem);
     }
+    Ok(terms)
+}
+
+fn check_read(file: &MappingFile) -> Result<(), String> {
     if let Some(separator) = file.read.separator.filter(|s| !s.is_ascii()) {
         return Err(format!("separator `{separator}` is not an ASCII character"));
     }
     if !matches!(file.read.decimal, '.' | ',') {
         return Err(format!("decimal mark `{}` must be `.` or `,`", file.read.decimal));
     }
+    if let Some(mark) = file.read.thousands
+        && (mark == file.read.decimal || mark.is_alphanumeric() || "+-−()".contains(mark))
+    {
+        return Err(format!("mark of thousands `{mark}` cannot be told from the rest of a number"));
+    }
+    Ok(())
+}
+
+pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mapping, String> {
+    let mut terms = terms(&file, dataset)?;
+    check_read(&file)?;
     let material = &file.material;
     let known_composition = [&material.formula, &material.structure, &material.smiles].iter().any(|c| c.is_some())
         || material.fractions.is_some();
@@ -39,17 +63,10 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
                 .into(),
         );
     }
-    if let Some(mark) = file.read.thousands
-        && (mark == file.read.decimal || mark.is_alphanumeric() || "+-−()".contains(mark))
-    {
-        return Err(format!("mark of thousands `{mark}` cannot be told from the rest of a number"));
-    }
     if let Some(fractions) = &material.fractions {
         check_fractions(fractions)?;
     }
-    if material.formula.is_some() && material.fractions.is_some() {
-        return Err("[material] has both `formula` and `fractions`: keep one".into());
-    }
+    check_when("[record]", file.record.when.as_ref())?;
     if !known_composition && file.record.id.iter().any(|c| c == "@formula") {
         return Err("`@formula` in [record] id needs a formula: set formula or fractions in [material]".into());
     }
@@ -92,7 +109,22 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
     Ok(Mapping { dataset: terms, file, values, properties })
 }
 
+/// A condition on rows that lists nothing would leave out nothing, or all.
+fn check_when(place: &str, when: Option<&When>) -> Result<(), String> {
+    match when {
+        Some(when) if when.one_of.is_empty() && when.not_in.is_empty() => Err(format!(
+            "{place}: `when` of column `{}` lists no text: say which it may hold, in = [\"alloy\"], or may not, not_in = [...]",
+            when.column
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn check_fractions(fractions: &Fractions) -> Result<(), String> {
+    check_when("[material.fractions]", fractions.when.as_ref())?;
+    if fractions.prefix.as_ref().is_some_and(|prefix| prefix.as_slice().is_empty()) {
+        return Err("[material] fractions: `prefix` lists no text".into());
+    }
     if fractions.columns.is_empty() == fractions.prefix.is_none() {
         return Err("[material] fractions: say either `columns` or `prefix`".into());
     }
@@ -147,14 +179,27 @@ fn resolve_value(
     let column = &value.column;
     let own = value.property.strip_prefix(dataset).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&value.property);
     let own = |p: &&&'static Property| p.key.rsplit(':').next() == Some(own);
-    let known = dictionary().get(&value.property).or_else(|| properties.iter().find(own).copied());
-    let property = known.ok_or_else(|| {
+    let (general, own) = (dictionary().get(&value.property), properties.iter().find(own).copied());
+    if let (Some(general), Some(own)) = (general, own) {
+        return Err(format!(
+            "column `{column}`: both the dictionary and [[property]] have `{}`: write property = \"{}\" for the dataset's \
+             own, or take the [[property]] out for the dictionary's, which is in {}",
+            general.key, own.key, general.unit
+        ));
+    }
+    let property = general.or(own).ok_or_else(|| {
+        let mut closest: Vec<&str> = properties.iter().map(|p| p.key.as_str()).collect();
+        closest.extend(dictionary().closest(&value.property, 3));
         format!(
             "column `{column}`: there is no property `{}`; the closest are {}. A new one is made by [[property]]",
             value.property,
-            dictionary().closest(&value.property, 3).join(", ")
+            closest.join(", ")
         )
     })?;
+    check_when(&format!("column `{column}`"), value.when.as_ref())?;
+    if let Some((word, _)) = value.words.iter().find(|(_, number)| !number.is_finite()) {
+        return Err(format!("column `{column}`: the word `{word}` stands for no finite number"));
+    }
     let wanted = Unit::parse(&property.unit).map_err(|e| format!("property `{}`: {e}", property.key))?;
     let unit = value.unit.as_deref().unwrap_or(&property.unit);
     let given = Unit::parse_for(unit, &wanted).map_err(|e| format!("column `{column}`: {e}"))?;
@@ -200,11 +245,21 @@ fn resolve_quantity(quantity: &QuantitySource, unit: &str, column: &str) -> Resu
     let wanted = Unit::parse(unit).map_err(context)?;
     let conversion =
         Unit::parse_for(&quantity.unit, &wanted).and_then(|given| given.conversion_to(&wanted)).map_err(context)?;
+    let is_temperature = unit == "K";
     match (quantity.value, &quantity.column) {
-        (Some(value), None) if value.is_finite() => {
-            Ok(ResolvedQuantity { constant: Some(conversion.apply(value)), column: None, wanted, conversion })
+        (Some(value), None) if is_temperature && conversion.apply(value) < 0.0 => {
+            Err(format!("column `{column}`: a temperature of {value} {} is below absolute zero", quantity.unit))
         }
-        (None, Some(name)) => Ok(ResolvedQuantity { constant: None, column: Some(name.clone()), wanted, conversion }),
+        (Some(value), None) if value.is_finite() => Ok(ResolvedQuantity {
+            constant: Some(conversion.apply(value)),
+            column: None,
+            wanted,
+            conversion,
+            is_temperature,
+        }),
+        (None, Some(name)) => {
+            Ok(ResolvedQuantity { constant: None, column: Some(name.clone()), wanted, conversion, is_temperature })
+        }
         _ => Err(format!("column `{column}`: a condition has either `value` (a finite number) or `column`")),
     }
 }

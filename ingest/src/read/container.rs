@@ -234,6 +234,15 @@ impl Gather {
             Err(e) => return Some(Err(e)),
         };
         let kind = detect::kind(&head, &input.plain_name, self.options.format, true);
+        let several = |e: ReadError| match e {
+            ReadError::BadFile { path, why } => {
+                let why = format!(
+                    "{why}. To read only some files of a folder or archive, say members = [\".cif\"] in [read]"
+                );
+                ReadError::BadFile { path, why }
+            }
+            other => other,
+        };
         match kind {
             Ok(Kind::Rows(format @ (Format::FreecadCard | Format::RefractiveIndex | Format::Poscar))) => {
                 match one(&input, path, format, &mut self.names) {
@@ -268,7 +277,7 @@ impl Gather {
                     self.current = Some(tables);
                     None
                 }
-                Err(e) => Some(Err(e)),
+                Err(e) => Some(Err(several(e))),
             },
         }
     }

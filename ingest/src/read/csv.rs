@@ -65,6 +65,11 @@ pub(super) fn open(
         line += count(&bytes[..used.min(bytes.len())]);
         preface.bytes.extend(bytes.drain(..used.min(bytes.len())));
     }
+    if headers.iter().any(|header| header.contains('\0')) {
+        return Err(bad(
+            "it is no text, or text in UTF-16 without a mark: then say encoding = \"utf-16le\" in [read]".to_owned()
+        ));
+    }
     if !options.columns.is_empty() {
         if options.header_rows > 0 && headers.len() != options.columns.len() {
             return Err(bad(format!(
@@ -84,7 +89,9 @@ pub(super) fn open(
 fn explain(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => {
-            "the text is not UTF-8; say encoding = \"latin-1\" in [read] if it is Latin-1".to_owned()
+            "the text is not UTF-8: say encoding = \"latin-1\" in [read], which reads Latin-1 and Windows-1252, as Excel writes \
+             them, or save the file as UTF-8"
+                .to_owned()
         }
         _ => error.to_string(),
     }

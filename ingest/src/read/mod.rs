@@ -315,7 +315,15 @@ impl Table {
         let mut positions = HashMap::new();
         for (i, name) in headers.iter().enumerate() {
             if positions.insert(name.clone(), i).is_some() {
-                return Err(ReadError::BadHeader { path, why: format!("two columns are called `{name}`") });
+                let why = match name.is_empty() {
+                    true => "two columns have no name: where a title stands above the header, say skip = 1, the lines before \
+                             the header, in [read]; else name all columns by `columns` in [read]"
+                        .to_owned(),
+                    false => format!(
+                        "two columns are called `{name}`: rename one in the file, or name all columns by `columns` in [read]"
+                    ),
+                };
+                return Err(ReadError::BadHeader { path, why });
             }
         }
         Ok(Table { shown, name, format, headers, positions, source, preface: Preface::default() })
@@ -345,7 +353,7 @@ impl Table {
         self.positions.get(column).copied().ok_or_else(|| ReadError::NoColumn {
             path: PathBuf::from(&self.shown),
             column: column.to_owned(),
-            columns: self.headers.iter().map(|h| format!("`{h}`")).collect::<Vec<_>>().join(", "),
+            columns: listed(&self.headers),
         })
     }
 
@@ -413,6 +421,25 @@ pub(crate) struct Preface {
     /// The header rows of a sheet, and the row of the sheet on which they begin.
     pub(crate) rows: Vec<Vec<String>>,
     pub(crate) first_row: Option<u64>,
+    /// The name of the sheet.
+    pub(crate) sheet: Option<String>,
+}
+
+/// Headers in a message: not too many, each in one line.
+pub(crate) fn listed(headers: &[String]) -> String {
+    const MOST: usize = 30;
+    let shown = |header: &String| {
+        let mut text: String = header.chars().take(80).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        if text.len() < header.len() {
+            text.push('…');
+        }
+        format!("`{text}`")
+    };
+    let mut names: Vec<String> = headers.iter().take(MOST).map(shown).collect();
+    if headers.len() > MOST {
+        names.push(format!("and {} more", headers.len() - MOST));
+    }
+    names.join(", ")
 }
 
 /// Joins a header line to those above it: the names of a column are joined by ` / `.

@@ -35,6 +35,7 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
         }
     };
     let several = wanted.len() > 1;
+    let all = if several { wanted.join("`, `") } else { String::new() };
     let (input, options) = (input.clone(), options.clone());
     let mut book = book;
     let tables = wanted.into_iter().filter_map(move |sheet| {
@@ -47,7 +48,13 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
             Ok(Err(e)) => Some(bad(format!("the sheet cannot be read: {e}"))),
             // of several sheets an empty one is no mistake
             Ok(Ok(range)) if range.is_empty() && several => None,
-            Ok(Ok(range)) => Some(table(range, shown, name, format, &options)),
+            Ok(Ok(range)) => Some(table(range, sheet, shown, name, format, &options).map_err(|e| match e {
+                ReadError::BadHeader { path, why } if several => {
+                    let why = format!("{why}; to read one sheet alone, say sheet in [read]: `{all}`");
+                    ReadError::BadHeader { path, why }
+                }
+                other => other,
+            })),
         }
     });
     Ok(Box::new(tables))
@@ -89,6 +96,7 @@ fn check_zip(bytes: &[u8]) -> Result<(), String> {
 
 fn table(
     range: Range<Data>,
+    sheet: String,
     shown: String,
     name: String,
     format: Format,
@@ -104,7 +112,7 @@ fn table(
     let texts = |row: &[Data]| row.iter().map(cell).collect::<Vec<String>>();
     let empty = |row: &[Data]| row.iter().all(|c| matches!(c, Data::Empty));
     let mut rows = range.rows().enumerate().map(|(i, row)| (first_row + i as u64, row)).peekable();
-    let mut preface = Preface::default();
+    let mut preface = Preface { sheet: Some(sheet), ..Preface::default() };
     while rows.next_if(|(line, row)| *line <= options.skip as u64 || empty(row)).is_some() {}
     let mut headers = Vec::new();
     for n in 0..options.header_rows {
@@ -121,6 +129,17 @@ fn table(
         join_header(&mut headers, row.iter().map(String::as_str));
         preface.rows.push(row);
         preface.first_row.get_or_insert(line);
+    }
+    let named = headers.iter().filter(|name| !name.is_empty()).count();
+    let filled = |row: &[Data]| row.iter().filter(|c| !matches!(c, Data::Empty)).count();
+    if named == 1 && rows.peek().is_some_and(|(_, row)| filled(row) > 1) && options.columns.is_empty() {
+        let title = headers.iter().find(|name| !name.is_empty()).cloned().unwrap_or_default();
+        let why = format!(
+            "its header row has one name, `{title}`, and the next row more cells: where it is a title, say skip = {}, the rows \
+             before the header, in [read]",
+            preface.first_row.unwrap_or(1)
+        );
+        return Err(ReadError::BadHeader { path: path(), why });
     }
     while headers.last().is_some_and(String::is_empty) {
         headers.pop();

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use datasets::element::Element;
 use datasets::formula::Basis;
 
+use super::nuclide::Nuclide;
+use super::{Composition, Share};
 use super::{Condition, Derived, Deviations, IdPart, Layout, Text, Value};
-use crate::check;
 use crate::mapping::{
     Attribute, Fractions, Mapping, ResolvedQuantity, ResolvedValue, TextSource, Uncertainty, ValueColumn, When,
 };
 use crate::read::{ReadError, Table};
 use crate::value::NumberFormat;
+use crate::{check, refused};
 
 /// Looks columns up; in an optional place a column that is not there is none.
 #[derive(Clone, Copy)]
@@ -43,8 +45,8 @@ impl Columns<'_> {
         })
     }
 
-    fn when<'a>(self, when: Option<&'a When>) -> Result<Option<(usize, &'a [String])>, ReadError> {
-        let found = |w: &'a When| Ok(self.position(&w.column)?.map(|position| (position, w.one_of.as_slice())));
+    fn when<'a>(self, when: Option<&'a When>) -> Result<Option<(usize, &'a When)>, ReadError> {
+        let found = |w: &'a When| Ok(self.position(&w.column)?.map(|position| (position, w)));
         when.map_or(Ok(None), found)
     }
 
@@ -71,7 +73,7 @@ impl<'a> Layout<'a> {
         });
         let mut values = Vec::with_capacity(mapping.values.len());
         for (column, what) in file.value.iter().zip(&mapping.values) {
-            if column.file.as_ref().is_none_or(|file| *file == table.name) {
+            if column.file.as_ref().is_none_or(|file| refused::is_of(&table.name, file)) {
                 values.extend(value(mapping, column, what, table)?);
             }
         }
@@ -97,16 +99,7 @@ impl<'a> Layout<'a> {
             numbers: NumberFormat { decimal: file.read.decimal, thousands: file.read.thousands },
             when: all.when(file.record.when.as_ref())?,
             formula: material.find(file.material.formula.as_ref())?,
-            fractions: match &file.material.fractions {
-                Some(stated) => fractions(stated, material)?,
-                None => Vec::new(),
-            },
-            fractions_basis: file.material.fractions.as_ref().and_then(|f| f.basis).map(Basis::from),
-            basis_column: match file.material.fractions.as_ref().and_then(|f| f.basis_column.as_ref()) {
-                Some(basis) => material.position(&basis.column)?.map(|position| (position, basis)),
-                None => None,
-            },
-            balance: file.material.fractions.as_ref().and_then(|f| f.balance.as_deref()).and_then(Element::from_symbol),
+            composition: file.material.fractions.as_ref().map(|stated| composition(stated, material)).transpose()?,
             name: material.find(file.material.name.as_ref())?,
             space_group: material.find(file.material.space_group.as_ref())?,
             structure: material.find(file.material.structure.as_ref())?,
@@ -118,37 +111,54 @@ impl<'a> Layout<'a> {
             derived: Derived::default(),
             values,
             attributes,
+            member: table.position("@file").ok(),
         })
     }
 }
 
-fn fractions(stated: &Fractions, columns: Columns<'_>) -> Result<Vec<(Element, usize)>, ReadError> {
-    let element = |symbol: &str, column: &str| {
-        Element::from_symbol(symbol).ok_or_else(|| ReadError::BadHeader {
+fn composition<'a>(stated: &'a Fractions, columns: Columns<'_>) -> Result<Composition<'a>, ReadError> {
+    let nuclide = |symbol: &str, column: &str| {
+        Nuclide::from_symbol(symbol).ok_or_else(|| ReadError::BadHeader {
             path: columns.table.shown.clone().into(),
             why: format!("fraction column `{column}` is not an element's symbol"),
         })
     };
-    let mut found = Vec::new();
+    let share = |nuclide: Nuclide, header: &str, position: usize| Share { nuclide, header: header.into(), position };
+    let (mut shares, mut parts) = (Vec::new(), Vec::new());
     for column in &stated.columns {
-        let element = element(column, column)?;
-        found.extend(columns.position(column)?.map(|position| (element, position)));
+        let nuclide = nuclide(column, column)?;
+        shares.extend(columns.position(column)?.map(|position| share(nuclide, column, position)));
     }
-    if let Some(prefix) = &stated.prefix {
+    for prefix in stated.prefix.iter().flat_map(|prefix| prefix.as_slice()) {
+        let before = shares.len();
         for (position, header) in columns.table.headers().iter().enumerate() {
-            if let Some(symbol) = header.strip_prefix(prefix.as_str()) {
-                found.push((element(symbol, header)?, position));
+            let Some(symbol) = header.strip_prefix(prefix.as_str()) else { continue };
+            match symbol.split_once('.') {
+                None => shares.push(share(nuclide(symbol, header)?, header, position)),
+                Some((symbol, "nominal")) => shares.push(share(nuclide(symbol, header)?, header, position)),
+                Some((symbol, _)) => parts.push(share(nuclide(symbol, header)?, header, position)),
             }
         }
-        if found.is_empty() && !columns.optional {
+        if shares.len() == before && !columns.optional {
             return Err(ReadError::NoColumn {
                 path: columns.table.shown.clone().into(),
                 column: format!("{prefix}ELEMENT"),
-                columns: columns.table.headers().iter().map(|h| format!("`{h}`")).collect::<Vec<_>>().join(", "),
+                columns: crate::read::listed(columns.table.headers()),
             });
         }
     }
-    Ok(found)
+    Ok(Composition {
+        stated,
+        when: columns.when(stated.when.as_ref())?,
+        shares,
+        parts,
+        basis: stated.basis.map(Basis::from),
+        basis_column: match &stated.basis_column {
+            Some(basis) => columns.position(&basis.column)?.map(|position| (position, basis)),
+            None => None,
+        },
+        balance: stated.balance.as_deref().and_then(Element::from_symbol),
+    })
 }
 
 /// A value column of this file; none where it is optional and not there.
@@ -187,6 +197,8 @@ fn value<'a>(
             None => None,
         },
         deviations,
+        words: &column.words,
+        at: &column.at,
         when: place.when(column.when.as_ref())?,
         given_unit: what.given_unit.as_deref().map(Arc::from),
         method: column.method.as_ref().or(defaults.method.as_ref()).map(|m| Arc::from(m.as_str())),

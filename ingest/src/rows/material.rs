@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use datasets::element::Element;
-use datasets::formula::{Basis, Formula};
+use datasets::formula::{Basis, Formula, FormulaError, FormulaProblem};
 use datasets::record::{Evidence, Measurement};
 use datasets::structure::Structure;
 
-use super::{Layout, Words};
+use super::nuclide::{self, Nuclide};
+use super::{Composition, Layout, Share, Words, cut, is_wanted};
 use crate::check::Place;
 use crate::mapping::{BasisName, Derivation};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
 use crate::{smiles, structure, value};
+
+/// Amounts that sum to less are no percentages with something missing.
+const LEAST_PERCENT: f64 = 50.0;
 
 /// What a structure says about its material.
 pub(super) struct Described {
@@ -37,6 +41,8 @@ fn read_structure(text: &str) -> Result<Described, String> {
 #[derive(Default)]
 pub(super) struct Identity {
     pub(super) formula: Option<Formula>,
+    /// Whether the formula is that of the formula's own column.
+    pub(super) stated: bool,
     pub(super) space_group: Option<i16>,
     pub(super) smiles: Option<String>,
     pub(super) described: Option<Described>,
@@ -52,17 +58,15 @@ impl Layout<'_> {
         flagged: &mut Vec<Finding>,
     ) -> Identity {
         let mut identity = Identity::default();
-        match self.stated_formula(row, place) {
-            Ok(formula) => identity.formula = formula,
+        match self.stated_formula(row, place, flagged) {
+            Ok((formula, stated)) => (identity.formula, identity.stated) = (formula, stated),
             Err(finding) => refused.push(finding),
         }
         match self.stated_space_group(row, place) {
             Ok(number) => identity.space_group = number,
             Err(finding) => refused.push(finding),
         }
-        let cell = |position: Option<usize>| {
-            position.and_then(|p| row.cells.get(p)).map(str::trim).filter(|text| !self.is_null(text))
-        };
+        let cell = |position: Option<usize>| position.and_then(|p| self.cell(row, p));
         if let Some(text) = cell(self.smiles) {
             identity.smiles = Some(text.to_owned());
             if identity.formula.is_none() && self.structure.is_none() {
@@ -99,7 +103,7 @@ impl Layout<'_> {
                     identity.described = Some(described);
                 }
                 Err(why) => {
-                    let mend = "give the structure as CIF, POSCAR or JSON, or leave the cell empty";
+                    let mend = "mend the text of the structure, or leave the cell empty";
                     refused.push(place.finding(
                         Severity::Refused,
                         Code::BadStructure,
@@ -113,64 +117,98 @@ impl Layout<'_> {
         identity
     }
 
-    fn stated_formula(&self, row: &Row, place: Place<'_>) -> Result<Option<Formula>, Finding> {
-        let refuse = |column: &str, text: &str, why: String| {
-            let mend = "write the formula with element symbols and amounts, such as Fe2O3 or Al0.5CoCrFeNi";
-            if value::looks_like_date(text) {
-                let why = format!("{why}: a spreadsheet made a date of it");
-                let mend = format!("format the column as text before typing; {mend}");
-                return place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(text)), why, &mend);
-            }
-            place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(text)), why, mend)
-        };
-        if let Some(position) = self.formula {
-            let text = row.cells.get(position).unwrap_or_default().trim();
-            if text.is_empty() {
-                return Ok(None);
-            }
-            let parsed = match self.mapping.file.material.basis {
-                None | Some(BasisName::AtomicFraction) => Formula::parse(text),
-                Some(basis) => Formula::parse_with_basis(text, basis.into()),
-            };
+    /// What the formula (then `true`) or the columns of elements say; a cell without a formula leaves it to the columns.
+    fn stated_formula(
+        &self,
+        row: &Row,
+        place: Place<'_>,
+        flagged: &mut Vec<Finding>,
+    ) -> Result<(Option<Formula>, bool), Finding> {
+        if let Some(text) = self.formula.and_then(|position| row.cells.get(position)).map(str::trim) {
             let column = self.mapping.file.material.formula.as_deref().unwrap_or_default();
-            return parsed.map(Some).map_err(|e| refuse(column, text, e.to_string()));
+            match self.read_formula(text) {
+                Ok(formula) => return Ok((Some(formula), true)),
+                // a word that means no value, unless it is a formula: `NaN` is sodium nitride
+                Err(_) if self.is_null(text) => {}
+                Err(why) => return Err(bad_formula(place, column, text, why.to_string())),
+            }
         }
-        let Some(stated) = &self.mapping.file.material.fractions else { return Ok(None) };
-        let mut parts: Vec<(Element, f64)> = Vec::with_capacity(self.fractions.len() + 1);
-        for (element, position) in &self.fractions {
-            let text = row.cells.get(*position).unwrap_or_default().trim();
-            if !self.is_null(text) {
-                parts.push((*element, self.plain_number(place, element.symbol(), text)?));
+        match &self.composition {
+            Some(composition) if is_wanted(composition.when, row) => {
+                Ok((self.formula_of_columns(composition, row, place, flagged)?, false))
+            }
+            _ => Ok((None, false)),
+        }
+    }
+
+    fn read_formula(&self, text: &str) -> Result<Formula, FormulaError> {
+        let pointed = (self.numbers.decimal == ',').then(|| decimal_points(text)).flatten();
+        let text = pointed.as_deref().unwrap_or(text);
+        match self.mapping.file.material.basis {
+            None | Some(BasisName::AtomicFraction) => Formula::parse(text),
+            Some(basis @ BasisName::AtomicPercent) => {
+                Formula::parse_with_basis(text, basis.into()).or_else(|why| match why.problem {
+                    // far from any percentage: the ratio of atoms is written as a formula, `CoCrFeNi`
+                    FormulaProblem::Sum { sum, .. } if sum < LEAST_PERCENT => Formula::parse(text).map_err(|_| why),
+                    _ => Err(why),
+                })
+            }
+            Some(basis) => Formula::parse_with_basis(text, basis.into()),
+        }
+    }
+
+    fn formula_of_columns(
+        &self,
+        composition: &Composition<'_>,
+        row: &Row,
+        place: Place<'_>,
+        flagged: &mut Vec<Finding>,
+    ) -> Result<Option<Formula>, Finding> {
+        let stated = composition.stated;
+        let mut parts: Vec<(Nuclide, f64)> = Vec::with_capacity(composition.shares.len() + 1);
+        for share in &composition.shares {
+            if let Some(text) = self.cell(row, share.position) {
+                parts.push((share.nuclide, self.plain_number(place, &share.header, text)?));
             }
         }
         if parts.is_empty() {
             return Ok(None);
         }
-        let basis = self.basis(row, place)?;
+        let has = |element: Element| parts.iter().any(|(nuclide, _)| nuclide.element == element);
+        let untold = |part: &&Share| !has(part.nuclide.element) && self.cell(row, part.position).is_some();
+        if let Some(part) = composition.parts.iter().find(untold) {
+            let (column, element) = (&*part.header, part.nuclide.element);
+            let why = format!(
+                "`{column}` is not the share of {element}, and no other column is: the row goes without its composition"
+            );
+            let mend = "add a column with the share, such as the nominal one, under the same prefix";
+            let cell = (Some(column), row.cells.get(part.position));
+            flagged.push(place.finding(Severity::Flagged, Code::BadFormula, cell, why, mend));
+            return Ok(None);
+        }
+        let basis = self.basis(composition, row, place)?;
         let sum: f64 = parts.iter().map(|(_, share)| share).sum();
         if stated.normalise && sum > 0.0 && sum.is_finite() {
             for (_, share) in &mut parts {
                 *share *= basis.whole() / sum;
             }
         }
-        if let Some(element) = self.balance {
-            let rest = basis.whole() - sum;
+        let rest = basis.whole() - sum;
+        if let Some(element) = composition.balance {
             if rest < 0.0 {
                 let why = format!("the fractions sum to {sum}, and leave nothing for the balance {element}");
-                return Err(refuse("composition", &row.cells.iter().collect::<Vec<_>>().join(" "), why));
+                return Err(bad_fractions(place, &parts, why));
             }
-            parts.push((element, rest));
+            parts.push((Nuclide::from(element), rest));
         }
-        Formula::from_fractions(&parts, basis)
-            .map(Some)
-            .map_err(|e| refuse("composition", &row.cells.iter().collect::<Vec<_>>().join(" "), e.to_string()))
+        nuclide::formula(&parts, basis).map(Some).map_err(|e| bad_fractions(place, &parts, e.to_string()))
     }
 
-    fn basis(&self, row: &Row, place: Place<'_>) -> Result<Basis, Finding> {
-        if let Some(basis) = self.fractions_basis {
+    fn basis(&self, composition: &Composition<'_>, row: &Row, place: Place<'_>) -> Result<Basis, Finding> {
+        if let Some(basis) = composition.basis {
             return Ok(basis);
         }
-        let (text, column) = match &self.basis_column {
+        let (text, column) = match &composition.basis_column {
             Some((position, basis)) => {
                 let text = row.cells.get(*position).unwrap_or_default().trim();
                 if let Some(name) = basis.words.get(text) {
@@ -212,7 +250,7 @@ impl Layout<'_> {
         if let Some(described) = &identity.described {
             let computed = self.mapping.file.defaults.evidence == Some(Evidence::Computed);
             let of = if computed { &self.derived.from_computed_volume } else { &self.derived.from_volume };
-            let source = self.structure_source.as_ref().and_then(|s| s.get(row, words));
+            let source = self.structure_source.as_ref().and_then(|s| s.get(self, row, words));
             let values = [
                 (&self.derived.volume_per_atom, described.volume_per_atom),
                 (&self.derived.density, described.density),
@@ -225,25 +263,79 @@ impl Layout<'_> {
                 }
             }
         }
-        let Some(formula) = &identity.formula else { return };
-        for Derivation::DensityFromVolume in &self.mapping.file.derive {
-            let volume =
-                |m: &&Measurement| &*m.property == "volume_per_atom" && m.value > 0.0 && identity.described.is_none();
-            let Some(volume) = measurements.iter().find(volume) else { continue };
-            let value = to_24_bits(formula.density_from_volume(volume.value));
-            if !value.is_finite() {
-                continue;
-            }
-            let method = match volume.evidence {
-                Evidence::Computed => &self.derived.from_computed_volume,
-                _ => &self.derived.from_volume,
+        for derivation in &self.mapping.file.derive {
+            let value = match derivation {
+                Derivation::DensityFromVolume => self.density_from_volume(identity, measurements),
+                Derivation::YoungsModulusFromModuli => self.youngs_modulus_from_moduli(measurements),
             };
-            let mut density = derived(&self.derived.density, value, method, volume.source.clone());
-            density.temperature_k = volume.temperature_k;
-            density.pressure_pa = volume.pressure_pa;
-            measurements.push(density);
+            measurements.extend(value);
         }
     }
+
+    fn density_from_volume(&self, identity: &Identity, measurements: &[Measurement]) -> Option<Measurement> {
+        let formula = identity.formula.as_ref()?;
+        let volume =
+            |m: &&Measurement| &*m.property == "volume_per_atom" && m.value > 0.0 && identity.described.is_none();
+        let volume = measurements.iter().find(volume)?;
+        let value = to_24_bits(formula.density_from_volume(volume.value));
+        let method = match volume.evidence {
+            Evidence::Computed => &self.derived.from_computed_volume,
+            _ => &self.derived.from_volume,
+        };
+        let mut density = derived(&self.derived.density, value, method, volume.source.clone());
+        density.temperature_k = volume.temperature_k;
+        density.pressure_pa = volume.pressure_pa;
+        value.is_finite().then_some(density)
+    }
+
+    /// E = 9KG / (3K + G), of an isotropic material; a row that states E keeps it.
+    fn youngs_modulus_from_moduli(&self, measurements: &[Measurement]) -> Option<Measurement> {
+        let of = |key: &str| measurements.iter().find(|m| &*m.property == key);
+        let (bulk, shear) = (of("bulk_modulus")?, of("shear_modulus")?);
+        let same = bulk.temperature_k == shear.temperature_k
+            && bulk.pressure_pa == shear.pressure_pa
+            && bulk.conditions == shear.conditions;
+        if !same || of("youngs_modulus").is_some() || bulk.value <= 0.0 || shear.value <= 0.0 {
+            return None;
+        }
+        let value = to_24_bits(9.0 * bulk.value * shear.value / (3.0 * bulk.value + shear.value));
+        let source = bulk.source.clone().filter(|source| shear.source.as_ref() == Some(source));
+        let mut youngs = derived(&self.derived.youngs_modulus, value, &self.derived.from_moduli, source);
+        youngs.temperature_k = bulk.temperature_k;
+        youngs.pressure_pa = bulk.pressure_pa;
+        youngs.conditions.clone_from(&bulk.conditions);
+        value.is_finite().then_some(youngs)
+    }
+}
+
+fn bad_formula(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
+    let mend = "write the formula with element symbols and amounts, such as Fe2O3 or Al0.5CoCrFeNi";
+    let shown = cut(text);
+    let cell = (Some(column), Some(&*shown));
+    if !value::looks_like_date(text) {
+        return place.finding(Severity::Refused, Code::BadFormula, cell, why, mend);
+    }
+    let why = if why.contains("date") { why } else { format!("{why}: a spreadsheet made a date of it") };
+    let mend = format!("format the column as text before typing; {mend}");
+    place.finding(Severity::Refused, Code::BadFormula, cell, why, &mend)
+}
+
+fn bad_fractions(place: Place<'_>, parts: &[(Nuclide, f64)], why: String) -> Finding {
+    let cells: Vec<String> = parts.iter().map(|(nuclide, share)| format!("{} {share}", nuclide.element)).collect();
+    let mend = "check the shares of the elements and what they are shares of: `basis` in [material.fractions]";
+    let cell = (Some("composition"), Some(cells.join(", ")));
+    place.finding(Severity::Refused, Code::BadFormula, (cell.0, cell.1.as_deref()), why, mend)
+}
+
+/// A formula with decimal commas, `Al5Co23,75`, with points; none where no comma stands between digits.
+pub(crate) fn decimal_points(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let is_mark = |at: usize| bytes[at] == b',' && at > 0 && digit(at - 1) && digit(at + 1);
+    if !(0..bytes.len()).any(is_mark) {
+        return None;
+    }
+    Some(text.char_indices().map(|(at, c)| if is_mark(at) { '.' } else { c }).collect())
 }
 
 fn derived(property: &Arc<str>, value: f64, method: &Arc<str>, source: Option<Arc<str>>) -> Measurement {

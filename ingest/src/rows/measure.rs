@@ -7,7 +7,7 @@ use datasets::property::Property;
 use datasets::record::Measurement;
 use datasets::unit::{Conversion, Unit};
 
-use super::{Condition, Deviations, Layout, Value, Words};
+use super::{Condition, Deviations, Layout, Value, Words, cut, is_wanted};
 use crate::check::{Place, bounds};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
@@ -25,6 +25,7 @@ impl Layout<'_> {
         text: &str,
         why: Option<&value::Unreadable>,
     ) -> Finding {
+        let text = &*cut(text);
         let cell = (Some(column), Some(text));
         if value::looks_like_date(text) {
             let why = format!("`{text}` is not a finite number: a spreadsheet made a date of it");
@@ -67,20 +68,42 @@ impl Layout<'_> {
     ) -> Result<(), Finding> {
         let cell = |position: usize| row.cells.get(position).unwrap_or_default().trim();
         let text = cell(value.position);
-        if self.is_null(text) {
+        let word = value.words.get(text).copied();
+        if (word.is_none() && self.is_null(text)) || !is_wanted(value.when, row) {
             return Ok(());
         }
-        if let Some((position, one_of)) = value.when
-            && !one_of.iter().any(|wanted| wanted == cell(position))
-        {
+        let picked = match value.at {
+            [] => None,
+            at => Some(number_at(text, at).map_err(|why| {
+                let mend = "correct `at` of the [[value]], or the cell";
+                let why = format!("`{}`: {why}", cut(text));
+                let cell = (Some(value.header), Some(&*cut(text)));
+                place.finding(Severity::Refused, Code::BadNumber, cell, why, mend)
+            })?),
+        };
+        let text = picked.as_deref().unwrap_or(text);
+        if picked.is_some() && self.is_null(text) {
             return Ok(());
         }
         let what = value.what;
-        let reading = match self.numbers.plain(text) {
+        let reading = match word.or_else(|| self.numbers.plain(text)) {
             Some(number) => Reading { value: number, sd: None, sense: Sense::Exact, unit: None },
-            None => {
-                value::read(text, self.numbers).map_err(|why| self.bad_number(place, value.header, text, Some(&why)))?
+            None => value::read(text, self.numbers).map_err(|why| {
+                let mut finding = self.bad_number(place, value.header, text, Some(&why));
+                if !value.words.is_empty() {
+                    finding.mend = format!("list the word under `words` of the [[value]]; or {}", finding.mend);
+                }
+                finding
+            })?,
+        };
+        // `200 ± 10 %` of what is no share itself: the deviation is
+        let reading = match reading {
+            Reading { sd: Some(sd), unit: Some("%"), .. }
+                if words.conversion("%", what.property, &what.wanted).is_err() =>
+            {
+                Reading { sd: Some(sd / 100.0 * reading.value.abs()), unit: None, ..reading }
             }
+            other => other,
         };
         // the unit of the cell, else that of the row, else that of the column
         let stated = match (reading.unit, value.unit_column) {
@@ -123,7 +146,7 @@ impl Layout<'_> {
         };
         let mut conditions: BTreeMap<String, String> = BTreeMap::new();
         for (name, source) in &value.conditions {
-            if let Some(text) = source.get(row, words) {
+            if let Some(text) = source.get(self, row, words) {
                 conditions.insert((*name).to_owned(), text.to_string());
             }
         }
@@ -139,7 +162,7 @@ impl Layout<'_> {
             uncertainty,
             evidence: what.evidence,
             method: value.method.clone(),
-            source: value.source.as_ref().and_then(|s| s.get(row, words)),
+            source: value.source.as_ref().and_then(|s| s.get(self, row, words)),
             temperature_k: self.condition(value.temperature.as_ref(), row, place)?,
             pressure_pa: self.condition(value.pressure.as_ref(), row, place)?,
             conditions,
@@ -173,7 +196,28 @@ impl Layout<'_> {
             Some(unit) => convert(unit, &quantity.wanted).map_err(|why| bad_unit(place, column, text, why))?,
         };
         let converted = conversion.apply(reading.value);
+        if quantity.is_temperature && converted < 0.0 {
+            let why = format!("a temperature of {text} is below absolute zero");
+            let mend = "correct the cell, or the unit of the temperature in the mapping; leave the cell empty or list the \
+                        word under `null` in [read] where it means that none was stated";
+            return Err(place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(text)), why, mend));
+        }
         if converted.is_finite() { Ok(Some(converted)) } else { Err(self.bad_number(place, column, text, None)) }
+    }
+}
+
+/// The number at a place of a JSON array, as text; empty where there is null.
+fn number_at(text: &str, at: &[usize]) -> Result<String, String> {
+    let document: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("it is no array: {e}"))?;
+    let mut found = &document;
+    for index in at {
+        found = found.get(index).ok_or_else(|| format!("there is nothing at {at:?}, counted from 0"))?;
+    }
+    match found {
+        serde_json::Value::Null => Ok(String::new()),
+        serde_json::Value::Number(number) => Ok(number.to_string()),
+        serde_json::Value::String(text) => Ok(text.trim().to_owned()),
+        _ => Err(format!("at {at:?} there is no number")),
     }
 }
 
@@ -185,7 +229,7 @@ fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t 
 fn bad_unit(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
     let mend =
         "write a unit of the property, such as the dictionary's (`matgenome properties`), or correct the mapping";
-    place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(text)), why, mend)
+    place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(&cut(text))), why, mend)
 }
 
 fn convert(unit: &str, wanted: &Unit) -> Result<Conversion, String> {

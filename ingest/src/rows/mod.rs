@@ -3,34 +3,35 @@
 mod layout;
 mod material;
 mod measure;
+mod nuclide;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use datasets::element::Element;
 use datasets::formula::{Basis, Formula};
 use datasets::property::Property;
-use datasets::record::Record;
+use datasets::record::{Measurement, Record};
 use datasets::unit::Conversion;
 
 use crate::check::{self, Place};
-use crate::mapping::{BasisColumn, Mapping, ResolvedQuantity, ResolvedValue};
+use crate::mapping::{BasisColumn, Fractions, Mapping, ResolvedQuantity, ResolvedValue, When};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
 use crate::value::NumberFormat;
+use nuclide::Nuclide;
 
+pub(crate) use material::decimal_points;
 pub use material::space_group;
 
 /// The columns of one file, by position: what the mapping says, looked up once. Threads are quicker with one each.
 pub struct Layout<'a> {
     mapping: &'a Mapping,
     numbers: NumberFormat,
-    when: Option<(usize, &'a [String])>,
+    when: Option<(usize, &'a When)>,
     formula: Option<usize>,
-    fractions: Vec<(Element, usize)>,
-    fractions_basis: Option<Basis>,
-    basis_column: Option<(usize, &'a BasisColumn)>,
-    balance: Option<Element>,
+    composition: Option<Composition<'a>>,
     name: Option<usize>,
     space_group: Option<usize>,
     structure: Option<usize>,
@@ -43,6 +44,27 @@ pub struct Layout<'a> {
     derived: Derived,
     values: Vec<Value<'a>>,
     attributes: Vec<(String, usize)>,
+    /// The column with the file that a row comes from, where a table is made of several.
+    member: Option<usize>,
+}
+
+/// The composition in one column an element.
+struct Composition<'a> {
+    stated: &'a Fractions,
+    when: Option<(usize, &'a When)>,
+    shares: Vec<Share>,
+    /// Columns such as `composition.Si.max` that say more about an element.
+    parts: Vec<Share>,
+    basis: Option<Basis>,
+    basis_column: Option<(usize, &'a BasisColumn)>,
+    balance: Option<Element>,
+}
+
+/// A column with the share of an element or isotope.
+struct Share {
+    nuclide: Nuclide,
+    header: Box<str>,
+    position: usize,
 }
 
 enum IdPart {
@@ -71,7 +93,10 @@ struct Value<'a> {
     position: usize,
     unit_column: Option<(usize, &'a str)>,
     deviations: Deviations<'a>,
-    when: Option<(usize, &'a [String])>,
+    words: &'a BTreeMap<String, f64>,
+    /// The place of the number in an array.
+    at: &'a [usize],
+    when: Option<(usize, &'a When)>,
     given_unit: Option<Arc<str>>,
     method: Option<Arc<str>>,
     source: Option<Text>,
@@ -90,6 +115,8 @@ struct Condition<'a> {
 struct Derived {
     density: Arc<str>,
     volume_per_atom: Arc<str>,
+    youngs_modulus: Arc<str>,
+    from_moduli: Arc<str>,
     from_structure: Arc<str>,
     from_volume: Arc<str>,
     from_computed_volume: Arc<str>,
@@ -101,6 +128,8 @@ impl Default for Derived {
         Derived {
             density: Arc::from("density"),
             volume_per_atom: Arc::from("volume_per_atom"),
+            youngs_modulus: Arc::from("youngs_modulus"),
+            from_moduli: Arc::from("derived from bulk and shear modulus"),
             from_structure: Arc::from("from the structure"),
             from_volume: Arc::from("derived from volume"),
             from_computed_volume: Arc::from("derived from DFT volume"),
@@ -109,13 +138,10 @@ impl Default for Derived {
 }
 
 impl Text {
-    fn get(&self, row: &Row, words: &mut Words) -> Option<Arc<str>> {
+    fn get(&self, layout: &Layout<'_>, row: &Row, words: &mut Words) -> Option<Arc<str>> {
         match self {
             Text::Constant(text) => Some(Arc::clone(text)),
-            Text::Column { position, prefix } => {
-                let cell = row.cells.get(*position).unwrap_or_default().trim();
-                (!cell.is_empty()).then(|| words.get(prefix, cell))
-            }
+            Text::Column { position, prefix } => layout.cell(row, *position).map(|cell| words.get(prefix, cell)),
         }
     }
 }
@@ -151,10 +177,12 @@ impl Words {
 impl Layout<'_> {
     /// Whether `[record] when` takes this row.
     pub fn wants(&self, row: &Row) -> bool {
-        self.when.is_none_or(|(position, one_of)| {
-            let cell = row.cells.get(position).unwrap_or_default().trim();
-            one_of.iter().any(|wanted| wanted == cell)
-        })
+        is_wanted(self.when, row)
+    }
+
+    /// The text of a cell; none where it is empty or one of the words that mean no value.
+    fn cell<'r>(&self, row: &'r Row, position: usize) -> Option<&'r str> {
+        row.cells.get(position).map(str::trim).filter(|text| !self.is_null(text))
     }
 
     /// One row → one record, which takes the place of `record`; what is noticed joins `flagged`.
@@ -169,6 +197,9 @@ impl Layout<'_> {
         record: &mut Record,
         flagged: &mut Vec<Finding>,
     ) -> Result<(), Vec<Finding>> {
+        let member = self.member.and_then(|at| row.cells.get(at)).map(|member| format!("{}/{member}", place.file));
+        // such a row begins its file
+        let place = member.as_deref().map_or(place, |file| Place { file, line: 1 });
         if !self.wants(row) {
             let why = "`when` in [record] leaves the row out".to_owned();
             let mend = "nothing to do, unless the row was meant to count: then widen `when`";
@@ -177,9 +208,7 @@ impl Layout<'_> {
         let mut refused = Vec::new();
         let (before, known) = (flagged.len(), std::mem::take(&mut record.measurements));
         let identity = self.identity(row, place, &mut refused, flagged);
-        let text = |position: Option<usize>| {
-            position.and_then(|p| row.cells.get(p)).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned)
-        };
+        let text = |position: Option<usize>| position.and_then(|p| self.cell(row, p)).map(str::to_owned);
         let name = text(self.name);
         let mut measurements = known;
         measurements.clear();
@@ -207,6 +236,7 @@ impl Layout<'_> {
         }
         let reduced = identity.formula.as_ref().map(Formula::reduced);
         let given = self.formula.and_then(|position| row.cells.get(position)).unwrap_or_default().trim();
+        let given = if identity.stated { given } else { "" };
         // a text that only writes the canonical formula out, ones and all, says nothing more than it
         let says_no_more = given.is_empty()
             || reduced.as_deref() == Some(given)
@@ -229,10 +259,33 @@ impl Layout<'_> {
         record.space_group = identity.space_group;
         record.smiles = identity.smiles;
         record.structure = identity.described.map(|described| Arc::new(described.structure));
-        record.class = self.class.as_ref().and_then(|c| c.get(row, words));
+        record.class = self.class.as_ref().and_then(|c| c.get(self, row, words));
         record.attributes = attributes;
         record.measurements = measurements;
         Ok(())
+    }
+
+    /// The header of the column that a value of a record of this file stands in; none for derived values.
+    pub fn column_of(&self, m: &Measurement) -> Option<&str> {
+        let is_of =
+            |v: &&Value<'_>| *v.property == *m.property && v.what.evidence == m.evidence && v.method == m.method;
+        let mut columns = self.values.iter().filter(is_of);
+        let first = columns.next()?;
+        if columns.next().is_none() {
+            return Some(first.header);
+        }
+        // several columns of one property: each has a text of its own
+        self.values.iter().find(|v| Arc::ptr_eq(&v.property, &m.property)).map(|v| v.header)
+    }
+
+    /// Whether the source has ids of its own: a column of the record id that is not the formula.
+    pub fn has_own_ids(&self) -> bool {
+        self.id.iter().any(|part| matches!(part, IdPart::Column(_)))
+    }
+
+    /// The property of a value of this file.
+    pub fn property(&self, m: &Measurement) -> Option<&'static Property> {
+        self.mapping.property(&m.property)
     }
 
     fn source_id(&self, row: &Row, reduced: Option<&str>) -> String {
@@ -248,9 +301,23 @@ impl Layout<'_> {
             }
             parts.push_str(match part {
                 IdPart::Formula => reduced.unwrap_or_default(),
-                IdPart::Column(position) => row.cells.get(*position).unwrap_or_default().trim(),
+                IdPart::Column(position) => self.cell(row, *position).unwrap_or_default(),
             });
         }
         parts
     }
+}
+
+/// A cell as a message shows it.
+fn cut(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// Whether a condition takes the row.
+fn is_wanted(when: Option<(usize, &When)>, row: &Row) -> bool {
+    when.is_none_or(|(position, when)| when.takes(row.cells.get(position).unwrap_or_default().trim()))
 }

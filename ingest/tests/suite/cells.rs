@@ -1,7 +1,6 @@
 //! Cells with uncertainties, bounds, ranges and units; new keys of the mapping; new checks.
 
-use ingest::check::{Conflicts, Known, Place, suspect_unit};
-use ingest::report::{Code, Severity};
+use ingest::report::Code;
 use ingest::value::{NumberFormat, Sense, looks_like_date, read as cell};
 use proptest::prelude::*;
 
@@ -139,7 +138,7 @@ fn dates_are_told_apart_from_formulas() {
     for date in ["2-Feb", "Feb-02", "2026-02-02", "02/02/2026", "2-Feb-26", "2026-02-02 00:00:00"] {
         assert!(looks_like_date(date), "{date}");
         let done = read(&mapping(GAP), &format!("formula,gap\n{date},1\n"));
-        assert!(finding(&done).explanation.contains("a spreadsheet made a date of it"), "{:?}", done.report);
+        assert!(finding(&done).explanation.contains("spreadsheet"), "{:?}", done.report);
     }
     for other in ["Fe2O3", "Ti-6Al-4V", "1-2", "304-L", "10.1000/182", "5.5.5", "", "Mar"] {
         assert!(!looks_like_date(other), "{other}");
@@ -165,32 +164,6 @@ fn values_that_cannot_all_be_true_are_flagged_and_kept() {
         let want = if bad { vec![Code::ImpossibleCombination] } else { vec![] };
         assert_eq!((counts(&done).0, codes(&done)), (1, want), "{row}");
     }
-}
-
-struct Hub;
-impl Known for Hub {
-    fn belief(&self, material: &str, property: &str) -> Option<(f64, f64)> {
-        (material == "Fe" && property == "youngs_modulus").then_some((211.0_f64.log10(), 0.02))
-    }
-}
-
-#[test]
-fn a_unit_that_is_probably_wrong_and_a_source_against_itself() {
-    let map = mapping(
-        "material = { formula = \"f\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"e\"\nproperty = \"youngs_modulus\"\n",
-    );
-    let place = Place { file: "a.csv", line: 2 };
-    let mut conflicts = Conflicts::new(1 << 16);
-    for (text, suspect, conflict) in [("205", 0, 0), ("214", 0, 0), ("0.21", 1, 1), ("150", 0, 0), ("90", 0, 1)] {
-        let done = read(&map, &format!("f,e\nFe,{text}\n"));
-        let found = suspect_unit(place, &done.records[0], &map, &Hub);
-        assert_eq!(found.len(), suspect, "{text}: {found:?}");
-        assert!(found.iter().all(|f| f.code == Code::SuspectUnit && f.severity == Severity::Flagged));
-        let found = conflicts.check(&done.records[0], &map, place);
-        assert_eq!(found.len(), conflict, "{text}: {found:?}");
-    }
-    let mut full = Conflicts::new(0);
-    assert!(full.check(&read(&map, "f,e\nFe,1\n").records[0], &map, place).is_empty() && full.left_out() == 1);
 }
 
 proptest! {

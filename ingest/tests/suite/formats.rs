@@ -331,3 +331,96 @@ fn real_files_give_all_their_rows() {
         assert_eq!((cards.len(), cards[0].1.len()), (1, files));
     }
 }
+
+/// A workbook of sheets with texts and numbers.
+fn book(sheets: &[(&str, &[&[&str]])]) -> Vec<u8> {
+    let mut book = rust_xlsxwriter::Workbook::new();
+    for (name, rows) in sheets {
+        let sheet = book.add_worksheet();
+        sheet.set_name(*name).unwrap();
+        for (row, cells) in rows.iter().enumerate() {
+            for (column, cell) in cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+                match cell.parse::<f64>() {
+                    Ok(number) => sheet.write_number(row as u32, column as u16, number).map(drop).unwrap(),
+                    Err(_) => sheet.write_string(row as u32, column as u16, *cell).map(drop).unwrap(),
+                }
+            }
+        }
+    }
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn refused_rows_of_a_sheet_are_in_a_sheet_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tests.xlsx");
+    let rows: &[&[&str]] = &[&["Wear lab, series 7"], &["formula", "gap"], &["Si", "1.1"], &["Xx", "2"]];
+    std::fs::write(&path, book(&[("Read me", &[&["ask Ann"]]), ("Tests", rows)])).unwrap();
+    let options = ReadOptions { sheet: Some("Tests".into()), skip: 1, ..ReadOptions::default() };
+    let open =
+        |path: &Path| ingest::read::open(path, "tests.xlsx", &options, &BytesRead::default()).unwrap().next().unwrap();
+    let mut table = open(&path).unwrap();
+    let mut writer = RefusedWriter::create(folder.path(), &table);
+    let mut chunk = table.next_chunk().unwrap();
+    let mut row = ingest::read::Row::default();
+    while let Some(read) = chunk.next_row(&mut row) {
+        read.unwrap();
+        if row.cells.get(0) == Some("Xx") {
+            writer.row(&row).unwrap();
+        }
+    }
+    let [written] = writer.finish().unwrap().try_into().unwrap();
+    let mut again = open(&written).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(again.headers(), ["formula", "gap"]);
+    let mut chunk = again.next_chunk().unwrap();
+    chunk.next_row(&mut row).unwrap().unwrap();
+    assert_eq!(row.cells.iter().collect::<Vec<_>>(), ["Xx", "2"]);
+}
+
+#[test]
+fn headers_that_are_none_are_named_with_the_way_out() {
+    let read = |name: &str, bytes: &[u8]| tables_of(name, bytes, &ReadOptions::default()).unwrap_err();
+    let titled: &[&[&str]] = &[&["Wear lab, series 7"], &["formula", "gap"], &["Si", "1.1"]];
+    let said = read("a.xlsx", &book(&[("Tests", titled)]));
+    assert!(said.contains("`Wear lab, series 7`") && said.contains("skip = 1"), "{said}");
+    let said = read("a.xlsx", &book(&[("Tests", &titled[1..]), ("Readme", titled)]));
+    assert!(said.contains("Readme") && said.contains("say sheet in [read]: `Tests`, `Readme`"), "{said}");
+    let said = read("a.csv", b"Wear lab;;\nformula;gap;T\nSi;1;2\n");
+    assert!(said.contains("no name") && said.contains("skip = 1"), "{said}");
+    let said = read("a.csv", b"gap,gap\n1,2\n");
+    assert!(said.contains("two columns are called `gap`") && said.contains("`columns` in [read]"), "{said}");
+    let said = read("a.csv", b"\x00a\x00,\x00b\x00\n\x001\x00,\x002\x00\n");
+    assert!(said.contains("no text") && said.contains("utf-16le"), "{said}");
+    let said = read("a.csv", b"Gr\xfc\xdfe,b\n1,2\n");
+    assert!(said.contains("latin-1") && said.contains("Windows-1252"), "{said}");
+    // bad rows below a good header are refused one by one
+    let (_, rows) =
+        tables_of("a.csv", b"a,b\nGr\xfc\xdfe,2\nGr\xc3\xbcn,3\n", &ReadOptions::default()).unwrap().remove(0);
+    assert!(rows[0].is_err() && rows[1].is_ok(), "{rows:?}");
+}
+
+#[test]
+fn a_member_that_is_not_understood_is_named_with_the_way_to_leave_it_out() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.csv"), "formula,gap\nSi,1\n").unwrap();
+    std::fs::write(folder.path().join("notes.docx"), b"PK\x03\x04 broken").unwrap();
+    let why = try_all(folder.path(), &ReadOptions::default()).unwrap_err();
+    assert!(why.contains("notes.docx") && why.contains("members = ["), "{why}");
+    let options = ReadOptions { members: vec![".csv".into()], ..ReadOptions::default() };
+    assert_eq!(try_all(folder.path(), &options).unwrap().len(), 1);
+}
+
+#[test]
+fn a_finding_names_the_file_of_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let cards = folder.path().join("cards");
+    std::fs::create_dir(&cards).unwrap();
+    std::fs::write(cards.join("Air.FCMat"), "Name = Air\nDensity = 1.2 kg/m^3\n").unwrap();
+    std::fs::write(cards.join("Argon.FCMat"), "Name = Argon\nDensity = much\n").unwrap();
+    let map = crate::job::mapping(
+        "material = { name = \"Name\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"Density\"\nproperty = \"density\"\n",
+    );
+    let done = crate::job::read_paths(&[cards], &map).unwrap();
+    let found = crate::job::finding(&done);
+    assert!(found.file.ends_with("cards/Argon.FCMat") && found.row == 1, "{found:?}");
+}

@@ -12,7 +12,9 @@
 extern crate matgenome_ingest as ingest;
 
 mod cells;
+mod checks;
 mod counts;
+mod express;
 mod files;
 mod formats;
 mod job;

@@ -223,7 +223,7 @@ property = "compressive_strength"
 when = { column = "test", in = ["C"] }
 "#,
     );
-    let text = "formula,x,test\nSi,1,T\nSi,2,C\nSi,3,\nSi,4, T \nSi,5,t\n";
+    let text = "formula,x,test\nSi,1,T\nSi,2,C\nGe,3,\nSn,4, T \nSi,5,t\n";
     let done = read(&map, text);
     let value = |r: &Record| (r.measurements[0].value as i32, r.measurements[0].property.to_string());
     let mut found: Vec<(i32, String)> = done.records.iter().map(value).collect();

@@ -212,11 +212,16 @@ pub struct JobDocument {
     pub committed: bool,
     /// Why it failed.
     pub problem: Option<Problem>,
-    /// What else is to be said of it.
+    /// What else is to be said of it, such as what the columns were taken for where no mapping said it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// Where its parts are.
     pub links: Links,
+}
+
+fn notes(first: Option<&str>, second: Option<&str>) -> Option<String> {
+    let all: Vec<&str> = first.into_iter().chain(second).collect();
+    (!all.is_empty()).then(|| all.join(". "))
 }
 
 impl From<&Record> for JobDocument {
@@ -242,7 +247,7 @@ impl From<&Record> for JobDocument {
             version: done.and_then(|done| done.version),
             committed: done.is_some_and(|done| done.committed),
             problem: record.problem.clone(),
-            note: record.note.clone(),
+            note: notes(done.and_then(|done| done.note.as_deref()), record.note.as_deref()),
             links: Links {
                 events: format!("{this}/events"),
                 report: format!("{this}/report"),

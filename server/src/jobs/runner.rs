@@ -111,6 +111,9 @@ pub struct Done {
     pub version: Option<u64>,
     /// Whether this run made the commit: not where nothing changed, or an earlier run of the job had made it.
     pub committed: bool,
+    /// What was supposed of the files, where no mapping said it.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Why a job did not do it. The table is as before.

@@ -74,7 +74,9 @@ impl Spool {
             return Err(too_large(detail));
         }
         let path = inputs(&self.folder).join(name);
-        let file = tokio::fs::File::create_new(&path).await.map_err(|why| disk_problem(&why))?;
+        // at once: a request that is dropped while another thread makes the file would leave it
+        let file = fs::File::create_new(&path).map_err(|why| disk_problem(&why))?;
+        let file = tokio::fs::File::from_std(file);
         let mut out = tokio::io::BufWriter::with_capacity(1 << 18, file);
         let (mut body, mut hash, mut bytes) = (body, Xxh3::new(), 0_u64);
         while let Some(chunk) = self.next(&mut body).await? {

@@ -1,213 +1,99 @@
-//! Which column is what, most likely? From headers and some rows a whole mapping, to be looked at before it is used.
+//! Where does each column of a table belong? By its header first, then by its cells.
 
 use std::collections::BTreeMap;
 
 use datasets::element::Element;
-use datasets::formula::Formula;
+use datasets::formula::{Basis, Formula};
 use datasets::property::{Property, dictionary};
 use datasets::record::Evidence;
 use datasets::unit::Unit;
-use serde::Serialize;
 
+use super::{Role, Sample};
 use crate::header::{self, Header, plain};
 use crate::mapping::{
-    Attribute, Fractions, Mapping, MappingFile, QuantitySource, TextColumn, TextSource, Uncertainty, ValueColumn,
+    Attribute, AttributeColumns, BasisName, Fractions, MappingFile, Prefixes, QuantitySource, TextColumn, TextSource,
+    Uncertainty, ValueColumn,
 };
-use crate::read::{ReadOptions, Row, Table};
+use crate::rows::decimal_points;
 use crate::value::{NumberFormat, read as read_cell};
 
-/// Headers and first rows of a table.
-#[derive(Debug, Clone, Default)]
-pub struct Sample {
-    /// The name that `file = ...` of a mapping means.
-    pub name: String,
-    /// The headers.
-    pub headers: Vec<String>,
-    /// Rows, as cells.
-    pub rows: Vec<Vec<String>>,
-}
+/// Words of a reason that ask the user to look at a supposition.
+pub(super) const CHECK: &str = "check it";
+/// Words of a reason without which the column cannot be used.
+pub(super) const MUST_STATE: &str = "state the unit";
+/// How the reason of a column begins that is called as a formula is, and holds none.
+pub(super) const NO_FORMULAS: &str = "its cells are no formulas";
 
-impl Sample {
-    /// Takes up to `rows` rows out of a table, which is read up to there.
-    pub fn take(table: &mut Table, rows: usize) -> Sample {
-        let mut sample = Sample { name: table.name.clone(), headers: table.headers().to_vec(), rows: Vec::new() };
-        let mut row = Row::default();
-        while sample.rows.len() < rows {
-            let Some(mut chunk) = table.next_chunk() else { break };
-            while sample.rows.len() < rows {
-                match chunk.next_row(&mut row) {
-                    Some(Ok(())) => sample.rows.push(row.cells.iter().map(str::to_owned).collect()),
-                    Some(Err(_)) => {}
-                    None => break,
-                }
-            }
-        }
-        sample
-    }
+/// Why a column has no place beside the structure.
+pub(super) const IN_STRUCTURE: &str = "the structure says it too";
 
-    /// Whether the numbers of these columns sum to one or to a hundred in most rows; `Mn` and `Rg` may be elements, and
-    /// a molar mass and a radius.
-    fn are_shares(&self, columns: &[usize]) -> bool {
-        let sum = |row: &Vec<String>| -> f64 {
-            columns.iter().filter_map(|&at| row.get(at)?.trim().parse::<f64>().ok()).sum()
-        };
-        let whole = |sum: f64| (sum - 1.0).abs() < 0.05 || (sum - 100.0).abs() < 5.0;
-        let shares = self.rows.iter().filter(|row| whole(sum(row))).count();
-        shares * 2 > self.rows.len()
-    }
+/// Headers of columns that number the rows, or name what was tested.
+const NUMBERS: [&str; 16] = [
+    "sample",
+    "sampleid",
+    "samplename",
+    "sampleno",
+    "specimen",
+    "specimenid",
+    "specimenno",
+    "probe",
+    "probenr",
+    "run",
+    "runid",
+    "no",
+    "nr",
+    "number",
+    "index",
+    "row",
+];
 
-    fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
-        self.rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.trim()).filter(|cell| !cell.is_empty())
-    }
-}
+const NUMBERS_ASTRAY: &str = "numbers that have no place: map them by [[value]], with [[property]] where the dictionary has no such \
+                              property, or keep them in [attributes]; to leave them out write the mapping with --write-mapping MAP.toml, \
+                              mend it, and ingest with --mapping MAP.toml";
+const CONDITION_ASTRAY: &str =
+    "what looks like a condition, and states no unit: map it as temperature or pressure in [defaults], with its unit";
+const COMMAS_ASTRAY: &str = "numbers with a comma: say decimal = \",\" in [read], or thousands = \",\" where it stands between \
+                             groups of three digits (--mapping with [read] alone is completed by a proposal)";
+const MIXED_ASTRAY: &str =
+    "numbers beside other words: list those that mean no value under null in [read], or map the column";
 
-/// What a column is taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// The formula.
-    Formula,
-    /// The name or grade.
-    Name,
-    /// The id of the row.
-    Id,
-    /// The share of an element.
-    Fraction,
-    /// The space group.
-    SpaceGroup,
-    /// The text of a structure.
-    Structure,
-    /// A SMILES string.
-    Smiles,
-    /// The DOI or URL.
-    Source,
-    /// The class of the material.
-    Class,
-    /// Values of a property.
-    Value,
-    /// Standard deviations of another column.
-    Uncertainty,
-    /// Units of another column.
-    Unit,
-    /// Temperature, pressure or another condition.
-    Condition,
-    /// Text kept with the record.
-    Attribute,
-    /// Nothing that is known.
-    Unplaced,
-}
-
-/// What is proposed for one column.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ColumnProposal {
-    /// The file.
-    pub file: String,
-    /// The header.
-    pub column: String,
-    /// What it is taken for.
-    pub role: Role,
-    /// Key of the property, for values.
-    pub property: Option<String>,
-    /// Its unit.
-    pub unit: Option<String>,
-    /// Why, and what to check.
-    pub why: String,
-    /// Some cells.
-    pub samples: Vec<String>,
-}
-
-/// A mapping to start from.
-#[derive(Debug, Clone)]
-pub struct Proposal {
-    /// The mapping.
-    pub file: MappingFile,
-    /// What each column was taken for, in order.
-    pub columns: Vec<ColumnProposal>,
-    /// What must be stated before the mapping can be used, with the mend.
-    pub to_state: Vec<String>,
-}
-
-impl Proposal {
-    /// The mapping, checked, if nothing must be stated first; `dataset` names the dataset.
-    ///
-    /// # Errors
-    /// What is missing or cannot be, with the mend.
-    pub fn into_mapping(self, dataset: Option<&str>) -> Result<Mapping, String> {
-        match self.to_state.into_iter().next() {
-            Some(missing) => Err(missing),
-            None => Mapping::from_file(self.file, dataset, "(proposed)").map_err(|e| e.to_string()),
-        }
-    }
-
-    /// Columns that could not be placed, with why.
-    pub fn unplaced(&self) -> impl Iterator<Item = &ColumnProposal> {
-        self.columns.iter().filter(|c| c.role == Role::Unplaced)
-    }
-}
-
-/// Proposes a mapping for the tables of one job. `evidence` is what the user said of the values.
-pub fn propose(tables: &[Sample], read: &ReadOptions, evidence: Option<Evidence>) -> Proposal {
-    let mut file = MappingFile { read: read.clone(), ..MappingFile::default() };
-    file.defaults.evidence = evidence;
-    let (mut columns, mut to_state) = (Vec::new(), Vec::new());
-    for table in tables {
-        let mut one = One {
-            table,
-            numbers: NumberFormat { decimal: read.decimal, thousands: read.thousands },
-            roles: BTreeMap::new(),
-        };
-        one.place(&mut file, tables.len() > 1);
-        for (at, column) in table.headers.iter().enumerate() {
-            let (role, property, unit, why) = one.roles.remove(&at).unwrap_or_else(|| one.unplaced(at));
-            let samples = table.cells(at).take(3).map(|c| c.chars().take(40).collect()).collect();
-            columns.push(ColumnProposal {
-                file: table.name.clone(),
-                column: column.clone(),
-                role,
-                property,
-                unit,
-                why,
-                samples,
-            });
-        }
-    }
-    if tables.len() > 1 && file.record.id.is_empty() && file.material.formula.is_some() {
-        file.record.id = vec!["@formula".into()];
-        file.record.join = true;
-    }
-    if file.value.iter().any(|v| v.evidence.is_none()) && evidence.is_none() {
-        to_state.push(
-            "the files do not say how the values came to be: say --evidence measured, computed or derived".into(),
-        );
-    }
-    let material = &file.material;
-    if file.material.fractions.as_ref().is_some_and(|f| f.basis.is_none()) {
-        to_state.push(
-            "the element columns do not say whether they are of mass or of atoms: set basis in [material.fractions]"
-                .into(),
-        );
-    }
-    if [&material.formula, &material.name, &material.structure, &material.smiles].iter().all(|c| c.is_none())
-        && material.fractions.is_none()
-    {
-        to_state.push("no column names the material: set formula, fractions or name in [material]".into());
-    }
-    if file.value.is_empty() && material.structure.is_none() {
-        to_state
-            .push("no column holds values of a known property: add [[value]], with [[property]] for new ones".into());
-    }
-    Proposal { file, columns, to_state }
-}
-
+/// Role, property, unit and why.
 type Placed = (Role, Option<String>, Option<String>, String);
 
-struct One<'t> {
+/// One table, and what its columns were taken for so far.
+pub(super) struct One<'t> {
     table: &'t Sample,
     numbers: NumberFormat,
-    roles: BTreeMap<usize, Placed>,
+    /// Words that mean no value.
+    nulls: Vec<String>,
+    pub(super) roles: BTreeMap<usize, Placed>,
+    /// Why a column that is called as a formula is taken for none.
+    no_formulas: BTreeMap<usize, String>,
+    /// Columns that look like a condition and state no unit.
+    without_unit: Vec<usize>,
+    /// Whether id and source are stated already.
+    keeps: (bool, bool),
 }
 
-impl One<'_> {
+impl<'t> One<'t> {
+    pub(super) fn new(table: &'t Sample, numbers: NumberFormat, nulls: &[String], keeps: (bool, bool)) -> One<'t> {
+        One {
+            table,
+            numbers,
+            nulls: nulls.to_vec(),
+            roles: BTreeMap::new(),
+            no_formulas: BTreeMap::new(),
+            without_unit: Vec::new(),
+            keeps,
+        }
+    }
+
+    /// The cells of a column that say something.
+    fn filled(&self, at: usize) -> impl Iterator<Item = &'t str> {
+        let table = self.table;
+        table.cells(at).filter(|cell| !self.nulls.iter().any(|null| null == cell))
+    }
+
     fn set(&mut self, at: usize, role: Role, why: &str) {
         self.roles.insert(at, (role, None, None, why.to_owned()));
     }
@@ -215,7 +101,7 @@ impl One<'_> {
     /// Share of the filled cells for which the test holds; 0 without cells.
     fn share(&self, at: usize, test: impl Fn(&str) -> bool) -> f64 {
         let (mut all, mut good) = (0.0, 0.0);
-        for cell in self.table.cells(at).take(300) {
+        for cell in self.filled(at).take(300) {
             all += 1.0;
             good += f64::from(u8::from(test(cell)));
         }
@@ -224,6 +110,17 @@ impl One<'_> {
 
     fn is_number(&self, at: usize) -> bool {
         self.share(at, |cell| read_cell(cell, self.numbers).is_ok()) > 0.8
+    }
+
+    /// Whether the cells of a column that counts or names rows are numbers in their order from 0 or 1.
+    fn numbers_rows(&self, at: usize) -> bool {
+        let name = plain(&self.table.headers[at]);
+        let counts = |(n, cell): (usize, &str)| cell.parse::<usize>().is_ok_and(|x| x == n || x == n + 1);
+        let named = name.is_empty() || name.starts_with("unnamed") || name == "slno" || name == "id";
+        (named || NUMBERS.contains(&name.as_str()))
+            && self.table.rows.len() >= 3
+            && self.table.cells(at).count() == self.table.rows.len()
+            && self.table.cells(at).enumerate().all(counts)
     }
 
     /// The free column whose header is one of these words, the first word first; of two header lines or a dotted path
@@ -236,7 +133,7 @@ impl One<'_> {
         })
     }
 
-    fn place(&mut self, file: &mut MappingFile, several: bool) {
+    pub(super) fn place(&mut self, file: &mut MappingFile, several: bool) {
         self.place_material(file);
         self.place_values(file, several);
         self.place_rest(file);
@@ -265,32 +162,17 @@ impl One<'_> {
             under
                 .iter()
                 .for_each(|at| self.set(*at, Role::Fraction, "the last part of the header is an element's symbol"));
-            file.material.fractions = Some(Fractions { prefix: Some(prefix), ..Fractions::default() });
+            file.material.fractions = Some(Fractions { prefix: Some(Prefixes::One(prefix)), ..Fractions::default() });
         } else {
-            const FORMULA: [&str; 10] = [
-                "formula",
-                "prettyformula",
-                "chemicalformula",
-                "truecomposition",
-                "composition",
-                "reducedcomposition",
-                "compound",
-                "alloy",
-                "symbol",
-                "#element",
-            ];
-            let parses = |at: usize| self.share(at, |c| Formula::parse(c).is_ok()) > 0.6;
-            if let Some(at) = self.find(&FORMULA, parses) {
-                file.material.formula = column(at);
-                self.set(at, Role::Formula, "by its name; its cells read as formulas");
-            }
+            self.place_formula(file);
         }
         let text = |one: &Self, at: usize| !one.is_number(at);
         for (words, role) in [
             (&["smiles", "molsmiles"][..], Role::Smiles),
             (&["cif", "poscar", "structure"][..], Role::Structure),
             (&["spacegroup#", "spacegroupnumber", "spacegroup", "sgnumber", "spg"][..], Role::SpaceGroup),
-            (&["id", "materialid", "mpid", "entryid", "sampleid", "monomerid", "molcode", "identifier"][..], Role::Id),
+            (&["id", "materialid", "mpid", "entryid", "monomerid", "molcode", "identifier"][..], Role::Id),
+            (&NUMBERS[..], Role::Id),
             (
                 &["name", "materialname", "tradename", "grade", "material", "alloy", "designation", "key", ""][..],
                 Role::Name,
@@ -306,14 +188,22 @@ impl One<'_> {
                     let count = cells.len();
                     cells.sort_unstable();
                     cells.dedup();
-                    count > 0 && cells.len() == count && count == self.table.rows.len()
+                    let counted = words == &NUMBERS[..] && self.numbers_rows(at);
+                    count > 0 && cells.len() == count && count == self.table.rows.len() && !counted
                 }
+                // `@class` of a Python object is what the object is
+                Role::Class => text(self, at) && !headers[at].contains('@'),
                 Role::Source => {
                     self.share(at, |c| c.starts_with("10.") || c.starts_with("http") || c.starts_with("doi:")) > 0.8
                 }
                 _ => text(self, at),
             };
-            let Some(at) = self.find(words, good) else { continue };
+            let stated = match role {
+                Role::Id => self.keeps.0 || self.roles.values().any(|(role, ..)| *role == Role::Id),
+                Role::Source => self.keeps.1,
+                _ => false,
+            };
+            let Some(at) = self.find(words, good).filter(|_| !stated) else { continue };
             let material = &mut file.material;
             match role {
                 Role::Smiles => material.smiles = column(at),
@@ -328,6 +218,65 @@ impl One<'_> {
                 }
             }
             self.set(at, role, "by its name and its cells");
+        }
+        if let (true, Some(at)) = (file.record.id.is_empty(), headers.iter().position(|h| h == "@file")) {
+            let mut files: Vec<&str> = self.table.cells(at).collect();
+            files.sort_unstable();
+            if files.windows(2).all(|two| two[0] != two[1]) {
+                file.record.id = vec![headers[at].clone()];
+                self.set(at, Role::Id, "the file that the row is from");
+            }
+        }
+        if file.material.structure.is_some() && file.material.fractions.take().is_some() {
+            // the structure says it
+            for (role, _, _, why) in self.roles.values_mut().filter(|(role, ..)| *role == Role::Fraction) {
+                (*role, *why) = (Role::Unplaced, IN_STRUCTURE.to_owned());
+            }
+        }
+    }
+
+    fn place_formula(&mut self, file: &mut MappingFile) {
+        const FORMULA: [&str; 10] = [
+            "formula",
+            "prettyformula",
+            "chemicalformula",
+            "truecomposition",
+            "composition",
+            "reducedcomposition",
+            "compound",
+            "alloy",
+            "symbol",
+            "#element",
+        ];
+        let reads = |basis: Option<BasisName>, cell: &str| {
+            let pointed = (self.numbers.decimal == ',').then(|| decimal_points(cell)).flatten();
+            let cell = pointed.as_deref().unwrap_or(cell);
+            match basis {
+                None => Formula::parse(cell),
+                Some(basis) => Formula::parse_with_basis(cell, Basis::from(basis)),
+            }
+        };
+        // what the header states; shares of atoms are read without it too
+        let basis_of = |at: usize| {
+            let stated = stated_basis(&self.table.headers[at]);
+            let by_atoms = matches!(stated, Some(BasisName::AtomicPercent | BasisName::AtomicFraction));
+            let good = |basis: Option<BasisName>| self.share(at, |cell| reads(basis, cell).is_ok()) > 0.6;
+            if (stated.is_none() || by_atoms) && good(None) { Some(None) } else { good(stated).then_some(stated) }
+        };
+        if let Some(at) = self.find(&FORMULA, |at| basis_of(at).is_some()) {
+            file.material.formula = Some(self.table.headers[at].clone());
+            file.material.basis = basis_of(at).flatten();
+            self.set(at, Role::Formula, "by its name; its cells read as formulas");
+            return;
+        }
+        let bad = |at: usize| {
+            let stated = stated_basis(&self.table.headers[at]);
+            self.filled(at).find_map(|cell| reads(stated, cell).err())
+        };
+        if let Some(at) = self.find(&FORMULA, |at| !self.is_number(at) && bad(at).is_some()) {
+            let why = bad(at).map(|why| why.to_string()).unwrap_or_default();
+            let mend = "where they are formulas, set formula and basis in [material]";
+            self.no_formulas.insert(at, format!("{NO_FORMULAS}; the first: {why}; {mend}"));
         }
     }
 
@@ -364,16 +313,24 @@ impl One<'_> {
                 (None, None) if property.unit == "1" || self.states_units(at) => (None, from.to_owned()),
                 (None, None) => self.supposed_unit(at, property, from),
             };
+            let why = match (said.evidence, said.method) {
+                (Some(Evidence::Computed), None) => format!(
+                    "{why}; computed, as the header says: state evidence = \"derived\" where it follows from other values"
+                ),
+                _ => why,
+            };
             let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing");
             let temperature =
                 said.temperature_k.map(|t| QuantitySource { value: Some(t), column: None, unit: "K".into() });
             file.value.push(ValueColumn {
                 file: several.then(|| self.table.name.clone()),
                 column: name.clone(),
+                at: Vec::new(),
                 property: property.key.clone(),
                 unit: unit.clone(),
                 unit_column: unit_column.map(|u| headers[u].clone()),
                 factor: None,
+                words: BTreeMap::new(),
                 uncertainty: None,
                 optional: false,
                 when: None,
@@ -405,18 +362,13 @@ impl One<'_> {
     fn conditions(&mut self) -> Conditions {
         let mut found = Conditions::default();
         let number = |one: &Self, at: usize| one.is_number(at);
-        const TEMPERATURE: [&str; 7] =
-            ["testtemperature", "temperature", "measurementtemperature", "t", "temp", "tk", "tc"];
+        const TEMPERATURE: [&str; 6] = ["testtemperature", "temperature", "temperatur", "prüftemperatur", "t", "temp"];
         for (words, wanted) in [(&TEMPERATURE[..], "K"), (&["pressure", "press", "p"][..], "Pa")] {
             let Ok(wanted_unit) = Unit::parse(wanted) else { continue };
-            let stripped = |h: &str| {
-                let last = h.rsplit(": ").next().unwrap_or(h);
-                last.split(['(', '[']).next().map(plain).unwrap_or_default()
-            };
             let headers = &self.table.headers;
             let fits = |at: &usize| {
-                let parts = headers[*at].split(" / ").map(&stripped).collect::<Vec<_>>();
-                !self.roles.contains_key(at) && parts.iter().any(|p| words.contains(&p.as_str())) && number(self, *at)
+                let is_named = headers[*at].split(" / ").any(|part| is_condition(part, words));
+                !self.roles.contains_key(at) && is_named && number(self, *at)
             };
             let Some(at) = (0..headers.len()).find(fits) else { continue };
             let name = headers[at].clone();
@@ -424,11 +376,8 @@ impl One<'_> {
             let many = self.share(at, |c| c.parse::<f64>().is_ok_and(|t| t >= 200.0)) > 0.8;
             let unit = unit.or_else(|| (wanted == "K" && many).then(|| "K".to_owned()));
             let Some(unit) = unit else {
-                self.set(
-                    at,
-                    Role::Unplaced,
-                    "it looks like a condition, and states no unit: map it as temperature or pressure",
-                );
+                self.without_unit.push(at);
+                self.set(at, Role::Unplaced, CONDITION_ASTRAY);
                 continue;
             };
             let source = QuantitySource { value: None, column: Some(name), unit: unit.clone() };
@@ -459,7 +408,7 @@ impl One<'_> {
         const USUAL: [&str; 12] =
             ["Pa", "kPa", "MPa", "GPa", "kg/m^3", "g/cm^3", "K", "°C", "eV/atom", "kJ/mol", "S/m", "V/K"];
         let numbers: Vec<f64> =
-            self.table.cells(at).filter_map(|c| read_cell(c, self.numbers).ok()).map(|r| r.value).collect();
+            self.filled(at).filter_map(|c| read_cell(c, self.numbers).ok()).map(|r| r.value).collect();
         let inside = |unit: &str| {
             let wanted = Unit::parse(&property.unit).ok()?;
             let conversion = Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?;
@@ -491,34 +440,122 @@ impl One<'_> {
     fn place_rest(&mut self, file: &mut MappingFile) {
         for (at, name) in self.table.headers.iter().enumerate() {
             let short = self.share(at, |c| c.len() <= 200) > 0.95;
-            if self.roles.contains_key(&at) || self.is_number(at) || !short || name.is_empty() {
+            let taken = self.roles.contains_key(&at) || self.stray(at).is_some() || self.numbers_rows(at);
+            if taken || !short || name.is_empty() || file.attributes.contains_key(name) {
                 continue;
             }
-            file.attributes.insert(
-                name.clone(),
-                Attribute::Table(crate::mapping::AttributeColumns {
-                    column: Some(name.clone()),
-                    optional: true,
-                    prefix: None,
-                }),
-            );
-            self.set(at, Role::Attribute, "text that is kept with the record");
+            let column = AttributeColumns { column: Some(name.clone()), optional: true, prefix: None };
+            file.attributes.insert(name.clone(), Attribute::Table(column));
+            let why = self.no_formulas.remove(&at).unwrap_or_else(|| "text that is kept with the record".to_owned());
+            self.set(at, Role::Attribute, &why);
         }
     }
 
-    fn unplaced(&self, at: usize) -> Placed {
+    /// What is to be done about a column of numbers that has no place; none where it holds none.
+    pub(super) fn stray(&self, at: usize) -> Option<&'static str> {
+        let comma = NumberFormat { decimal: ',', thousands: Some('.') };
+        if self.without_unit.contains(&at) {
+            Some(CONDITION_ASTRAY)
+        } else if self.numbers_rows(at) {
+            None
+        } else if self.is_number(at) {
+            Some(NUMBERS_ASTRAY)
+        } else if self.numbers.decimal == '.'
+            && self.share(at, |c| read_cell(c, comma).is_ok()) > 0.8
+            && self.filled(at).any(|c| c.contains(','))
+        {
+            Some(COMMAS_ASTRAY)
+        } else if self.share(at, |c| read_cell(c, self.numbers).is_ok()) > 0.5 {
+            Some(MIXED_ASTRAY)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the first row holds the units of the columns below: none of its cells is a number, and those of columns
+    /// of numbers are units.
+    pub(super) fn has_row_of_units(&self) -> bool {
+        let Some((first, rest)) = self.table.rows.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+            return false;
+        };
+        let number = |cell: &String| read_cell(cell, self.numbers).is_ok();
+        let is_unit = |at: usize| {
+            let cell = first.get(at).map(|cell| cell.trim()).unwrap_or_default();
+            let numeric = rest.iter().filter_map(|row| row.get(at)).filter(|cell| number(cell)).count();
+            !cell.is_empty() && numeric * 5 >= rest.len() * 4 && Unit::parse(cell).is_ok()
+        };
+        !first.iter().any(number) && (0..self.table.headers.len()).any(is_unit)
+    }
+
+    pub(super) fn unplaced(&self, at: usize) -> Placed {
         let name = &self.table.headers[at];
         let why = if self.table.cells(at).next().is_none() {
             "no cell of the first rows holds anything".to_owned()
-        } else if !self.is_number(at) {
-            "its cells are neither numbers nor short texts".to_owned()
-        } else {
+        } else if self.numbers_rows(at) {
+            "it numbers the rows; name it in [record] id where no other file of the dataset has these numbers"
+                .to_owned()
+        } else if self.is_number(at) {
             let closest = dictionary().closest(name, 3).join(", ");
             format!(
                 "no property has this name; the closest are: {closest}. Map it by [[value]], or make a [[property]] of it"
             )
+        } else if let Some(mend) = self.stray(at) {
+            format!("it holds {mend}")
+        } else {
+            "its cells are neither numbers nor short texts".to_owned()
         };
         (Role::Unplaced, None, None, why)
+    }
+}
+
+/// Whether a header says the condition by one of these words, beside words such as `test` and a unit: `Test T (C)`.
+fn is_condition(header: &str, words: &[&str]) -> bool {
+    const BESIDE: [&str; 14] = [
+        "test",
+        "testing",
+        "tests",
+        "measurement",
+        "measured",
+        "measuring",
+        "meas",
+        "at",
+        "of",
+        "sample",
+        "specimen",
+        "deg",
+        "degree",
+        "degrees",
+    ];
+    const UNITS: [&str; 14] =
+        ["c", "k", "f", "degc", "degk", "degf", "celsius", "kelvin", "pa", "kpa", "mpa", "gpa", "bar", "atm"];
+    let header = header.rsplit(": ").next().unwrap_or(header);
+    let header = header.split(['(', '[']).next().unwrap_or_default().to_lowercase();
+    let parts: Vec<&str> = header.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
+    let mut named = false;
+    let known = parts.iter().enumerate().all(|(n, part)| {
+        let is_word = words.contains(part);
+        named |= is_word;
+        // a unit stands behind the word
+        is_word || BESIDE.contains(part) || (n > 0 && named && UNITS.contains(part))
+    });
+    known && named
+}
+
+/// What the header says of the numbers of a composition: `Composition (wt%)`.
+fn stated_basis(header: &str) -> Option<BasisName> {
+    let text: String =
+        header.chars().filter(|c| c.is_alphanumeric() || *c == '%').flat_map(char::to_lowercase).collect();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["wt%", "weight%", "mass%", "weightpercent", "masspercent"]) {
+        Some(BasisName::WeightPercent)
+    } else if has(&["at%", "atomic%", "atom%", "mol%", "mole%", "atomicpercent"]) {
+        Some(BasisName::AtomicPercent)
+    } else if has(&["massfraction", "weightfraction", "wtfraction"]) {
+        Some(BasisName::MassFraction)
+    } else if has(&["atomicfraction", "molefraction", "molarfraction"]) {
+        Some(BasisName::AtomicFraction)
+    } else {
+        None
     }
 }
 
@@ -537,6 +574,10 @@ fn of_column(column: &str, prefix: &str) -> TextSource {
 /// the last part of a dotted path.
 fn parts(header: &str) -> Vec<String> {
     let mut names = vec![plain(header)];
+    // `Composition (at%)`
+    let bare =
+        header.trim_end().strip_suffix([')', ']']).and_then(|h| h.rsplit_once(['(', '['])).map(|(bare, _)| plain(bare));
+    names.extend(bare.filter(|bare| !bare.is_empty()));
     for part in header.split(" / ") {
         names.push(plain(part));
         names.extend(part.rsplit_once(": ").map(|(_, last)| plain(last)));
