@@ -31,7 +31,7 @@ fn main() {
     let options = options();
     let device = Device::open(&options.device).expect("the device opens");
     let vectors = Vectors::new(options.vectors.clone(), options.dims).expect("vectors");
-    device.load_vectors(&vectors, options.metric);
+    device.load_vectors(&vectors, options.metric).expect("the vectors are loaded");
     let half = Mask::from_fn(vectors.len(), |row| half(row as u32));
     if options.serve {
         return serve(&options, &device, &vectors, &half);

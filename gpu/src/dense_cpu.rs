@@ -60,7 +60,7 @@ fn answer_with(job: &Job, level: Level, codes: bool) -> Vec<Vec<Neighbour>> {
 }
 
 /// Every allowed row in f64: for queries that have no kernel form.
-fn in_f64(job: &Job, query: usize) -> Vec<Neighbour> {
+pub(crate) fn in_f64(job: &Job, query: usize) -> Vec<Neighbour> {
     const CHUNK: usize = 4096;
     let rows = job.vectors.len();
     let mut neighbours = (0..rows.div_ceil(CHUNK))
@@ -83,7 +83,7 @@ fn in_f64(job: &Job, query: usize) -> Vec<Neighbour> {
 }
 
 /// The distances of rows from a query, in f64.
-fn measure(job: &Job, query: usize, rows: &[u32], to: &mut Vec<Neighbour>) {
+pub(crate) fn measure(job: &Job, query: usize, rows: &[u32], to: &mut Vec<Neighbour>) {
     const N: usize = 8;
     let q = job.query(query);
     let (groups, rest) = rows.as_chunks::<N>();
@@ -98,7 +98,7 @@ fn measure(job: &Job, query: usize, rows: &[u32], to: &mut Vec<Neighbour>) {
 }
 
 /// Keeps what the goal wants, in no order.
-fn cut(found: &mut Vec<Neighbour>, goal: Goal) {
+pub(crate) fn cut(found: &mut Vec<Neighbour>, goal: Goal) {
     match goal {
         Goal::Nearest(k) if k < found.len() => {
             found.select_nth_unstable_by(k, Neighbour::order);
@@ -373,12 +373,12 @@ impl Sink for Candidates<'_, '_> {
 }
 
 /// A number that orders like the f32, which is not NaN.
-fn ordered(x: f32) -> u32 {
+pub(crate) fn ordered(x: f32) -> u32 {
     let bits = x.to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
 
-fn unordered(bits: u32) -> f32 {
+pub(crate) fn unordered(bits: u32) -> f32 {
     f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits })
 }
 

@@ -9,8 +9,8 @@ use crate::nearest::Job;
 use crate::reference::{self, F32_RELATIVE_ERROR};
 use crate::wgpu_device::{Failure, WgpuDevice};
 use crate::{
-    AllNearest, Answer, Column, GpuError, Hit, Metric, NearestAnswer, NearestQuery, SpecQuery, Vectors, WithinQuery,
-    cpu, dense_cpu, selftest, simd,
+    AllNearest, Answer, Column, GpuError, Histogram, HistogramQuery, Hit, Metric, NearestAnswer, NearestQuery,
+    SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, selftest, simd,
 };
 
 /// How long a lost device is left alone after a failed attempt to open it again.
@@ -22,6 +22,9 @@ pub struct OpenOptions {
     /// The largest number of rows of one segment in device memory, rounded down to whole mask words; the device's own limit
     /// where there is none. Answers do not depend on it.
     pub segment_rows: Option<u32>,
+    /// The most bytes of columns and vectors that are held in device memory; what was not used for the longest time leaves for
+    /// what is needed. Without it, everything is held until the driver refuses. Answers do not depend on it.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What a device is, for reports.
@@ -39,6 +42,10 @@ pub struct DeviceReport {
     pub max_binding_bytes: Option<u64>,
     /// Rows of one segment in device memory; `None` for the CPU.
     pub segment_rows: Option<u32>,
+    /// Bytes of columns and vectors in device memory; `None` for the CPU.
+    pub held_bytes: Option<u64>,
+    /// How many segments had to leave device memory for others, so that they are copied again; `None` for the CPU.
+    pub evicted_segments: Option<u64>,
     /// Why this device was chosen over others, or what is wrong with it now.
     pub note: Option<String>,
 }
@@ -153,6 +160,8 @@ impl Device {
             driver: adapter.driver.clone(),
             max_binding_bytes: Some(adapter.max_binding_bytes),
             segment_rows: Some(gpu.segment_rows()),
+            held_bytes: Some(0),
+            evicted_segments: Some(0),
             note: note.clone(),
         };
         let gpu = Gpu { name: report.name.clone(), report, options, slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
@@ -174,10 +183,22 @@ impl Device {
                 driver: simd::level().to_owned(),
                 max_binding_bytes: None,
                 segment_rows: None,
+                held_bytes: None,
+                evicted_segments: None,
                 note: self.inner.note.clone(),
             },
             Some(gpu) => match &*gpu.slot() {
-                Slot::Ready(_) => gpu.report.clone(),
+                Slot::Ready(ready) => {
+                    let holding = ready.holding();
+                    let (held_bytes, evicted_segments) = (Some(holding.bytes), Some(holding.evicted));
+                    let short = "device memory is smaller than the data: some is copied again for each query";
+                    let note = match (&gpu.report.note, holding.evicted > 0) {
+                        (Some(note), true) => Some(format!("{note}; {short}")),
+                        (None, true) => Some(short.to_owned()),
+                        (note, false) => note.clone(),
+                    };
+                    DeviceReport { held_bytes, evicted_segments, note, ..gpu.report.clone() }
+                }
                 Slot::Lost { why, .. } | Slot::Opening { why } => {
                     DeviceReport { note: Some(format!("{why}; the CPU answers")), ..gpu.report.clone() }
                 }
@@ -276,14 +297,27 @@ impl Device {
     }
 
     /// Makes ready what searches by this metric need of the vectors, so that the first one does not wait for it.
-    pub fn load_vectors(&self, vectors: &Vectors, metric: Metric) {
-        vectors.prepare(metric);
+    ///
+    /// # Errors
+    /// [`GpuError::Device`] where they do not fit or the device is lost; queries are answered all the same.
+    pub fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), GpuError> {
+        vectors.prepare(metric, self.inner.gpu.is_none());
+        self.on_gpu(|gpu| gpu.load_vectors(vectors, metric))
+    }
+
+    /// How the means of a column are distributed among edges: the same on every device.
+    ///
+    /// # Errors
+    /// Those of [`HistogramQuery::check`]; the hardware causes none.
+    pub fn histogram(&self, query: &HistogramQuery) -> Result<Histogram, GpuError> {
+        query.check()?;
+        let (counts, note) = self.inner.answer(|gpu| gpu.histogram(query), || histogram::on_cpu(query));
+        Ok(histogram::answer(counts, self.answered_by(&note), note))
     }
 
     fn dense(&self, job: &Job) -> NearestAnswer {
-        let note =
-            self.inner.gpu.as_ref().map(|gpu| format!("{} has no kernels for vectors; the CPU answered", gpu.name));
-        NearestAnswer { neighbours: dense_cpu::answer(job), device: self.answered_by(&note), note }
+        let (neighbours, note) = self.inner.answer(|gpu| gpu.dense(job), || dense_cpu::answer(job));
+        NearestAnswer { neighbours, device: self.answered_by(&note), note }
     }
 
     /// Copies columns to the device, so that the first query does not wait for it. Does nothing on the CPU.
@@ -291,10 +325,15 @@ impl Device {
     /// # Errors
     /// [`GpuError::Device`] where they do not fit or the device is lost; queries are answered all the same.
     pub fn warm_up(&self, columns: &[Arc<Column>]) -> Result<(), GpuError> {
+        self.on_gpu(|gpu| gpu.load(columns))
+    }
+
+    /// Does something on the GPU, where there is one.
+    fn on_gpu(&self, work: impl FnOnce(&WgpuDevice) -> Result<(), Failure>) -> Result<(), GpuError> {
         let Some(gpu) = &self.inner.gpu else { return Ok(()) };
         let failed = |why: String| GpuError::Device { device: gpu.name.clone(), why };
         let ready = self.inner.ready(gpu).map_err(failed)?;
-        ready.load(columns).map_err(|failure| {
+        work(&ready).map_err(|failure| {
             let why = failure.to_string();
             gpu.fail(&ready, failure);
             failed(why)
@@ -318,12 +357,16 @@ impl Device {
 
 impl Inner {
     /// The answer, and why the CPU gave it where the GPU should have.
-    fn hits(self: &Arc<Inner>, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
-        let Some(gpu) = &self.gpu else { return (cpu::spec(query, rows), None) };
+    fn answer<T>(
+        self: &Arc<Inner>,
+        on_gpu: impl FnOnce(&WgpuDevice) -> Result<T, Failure>,
+        on_cpu: impl FnOnce() -> T,
+    ) -> (T, Option<String>) {
+        let Some(gpu) = &self.gpu else { return (on_cpu(), None) };
         let why = match self.ready(gpu) {
             Err(why) => why,
-            Ok(ready) => match ready.spec(query, rows) {
-                Ok(hits) => return (hits, None),
+            Ok(ready) => match on_gpu(&ready) {
+                Ok(answer) => return (answer, None),
                 Err(failure) => {
                     let why = format!("{} {failure}", gpu.name);
                     gpu.fail(&ready, failure);
@@ -332,7 +375,11 @@ impl Inner {
             },
         };
         tracing::warn!(%why, "the CPU answers");
-        (cpu::spec(query, rows), Some(format!("{why}; the CPU answered")))
+        (on_cpu(), Some(format!("{why}; the CPU answered")))
+    }
+
+    fn hits(self: &Arc<Inner>, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
+        self.answer(|gpu| gpu.spec(query, rows), || cpu::spec(query, rows))
     }
 
     /// The opened device, or why there is none at the moment; then somebody is opening it, or it rests.
@@ -387,12 +434,15 @@ fn reopen(inner: &Weak<Inner>) {
 }
 
 fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<WgpuDevice, GpuError> {
-    let device = WgpuDevice::open(adapter, options.segment_rows)?;
-    selftest::run(|query| {
+    let device = WgpuDevice::open(adapter, options.segment_rows, options.memory_bytes)?;
+    let spec = |query: &SpecQuery| {
         let rows = query.targets.first().map_or(0, |target| target.column.len());
         device.spec(query, rows)
-    })
-    .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
+    };
+    selftest::run(spec)
+        .and_then(|()| selftest::run_dense(|job| device.dense(job)))
+        .and_then(|()| selftest::run_histogram(|query| device.histogram(query)))
+        .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
     device.release();
     Ok(device)
 }
@@ -485,15 +535,15 @@ mod tests {
     fn columns_are_held_while_they_live() {
         let Some(device) = adapter() else { return };
         let gpu = opened(&device);
-        assert_eq!(gpu.columns_held(), 0, "nothing is left of the self-test");
+        assert_eq!(gpu.segments_held(), 0, "nothing is left of the self-test");
         let (one, two) = (target(100), target(100));
         device.warm_up(&[one.column.clone(), two.column.clone(), one.column.clone()]).unwrap();
-        assert_eq!(gpu.columns_held(), 2);
+        assert_eq!(gpu.segments_held(), 2);
         drop(two);
         device.spec(&SpecQuery { targets: std::slice::from_ref(&one), mask: None, k: 1 }).unwrap();
-        assert_eq!(gpu.columns_held(), 1);
+        assert_eq!(gpu.segments_held(), 1);
         device.release();
-        assert_eq!(gpu.columns_held(), 0);
+        assert_eq!(gpu.segments_held(), 0);
         let answer = device.spec(&SpecQuery { targets: std::slice::from_ref(&one), mask: None, k: 1 }).unwrap();
         assert_eq!((answer.hits[0].row, answer.note), (8, None));
     }

@@ -93,6 +93,12 @@ pub enum GpuError {
     /// A radius is not a number.
     #[error("a radius must be a number, not NaN")]
     Radius,
+    /// Edges of a histogram are none or too many, not finite, or not ascending.
+    #[error("a histogram has 1 to {limit} finite edges, strictly ascending; these {found} are not so", limit = crate::MAX_EDGES)]
+    Edges {
+        /// The number of edges given.
+        found: usize,
+    },
     /// No adapter of that name, or no real one at all.
     #[error("no device named {wanted:?}; there is: {}", list(found))]
     NoAdapter {

@@ -9,6 +9,8 @@
 //! [`Device::within`] all within a distance, and [`Device::all_nearest`] the neighbours of a whole set. Kernels find candidates
 //! in f32 with a proven margin, and f64 decides.
 //!
+//! [`Device::histogram`] counts how the means of a column are distributed.
+//!
 //! This crate never sees a file, a record, a property's name or Arrow: it sees columns of f32, bit masks and row numbers.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -21,6 +23,7 @@ mod dense_simd;
 mod device;
 mod error;
 mod exact;
+mod histogram;
 mod kernel;
 mod margin;
 mod mask;
@@ -39,6 +42,7 @@ mod wgpu_device;
 pub use adapter::{AdapterReport, Choice, adapters};
 pub use device::{Device, DeviceReport, ExactAnswer, OpenOptions};
 pub use error::GpuError;
+pub use histogram::{Histogram, HistogramQuery, MAX_EDGES};
 pub use kernel::FLOOR_F32;
 pub use mask::Mask;
 pub use nearest::{AllNearest, MAX_QUERIES, Masks, NearestAnswer, NearestQuery, Neighbour, WithinQuery};

@@ -1,16 +1,17 @@
-//! Columns in device memory: cut into segments that fit one binding, kept for as long as the column lives.
+//! Data in device memory: cut into segments that fit one binding, kept while their owner lives and there is room.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use crate::Column;
+use crate::shader::BLOCK;
+use crate::{Column, Metric, Vectors};
 
 /// No segment is larger, whatever the device allows.
 const LARGEST_SEGMENT_BYTES: u64 = 1 << 30;
 /// Bytes of one row of a column: mean and sd.
 pub(crate) const ROW_BYTES: u64 = 8;
-/// Rows of one piece of an upload.
-const UPLOAD_ROWS: usize = 1 << 20;
+/// Bytes of one piece of an upload.
+const UPLOAD_BYTES: usize = 8 << 20;
 /// Segments start at whole words of a mask.
 const ROWS_PER_WORD: u32 = 64;
 
@@ -21,10 +22,11 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// What a device of these limits can bind, or `wanted` rows where that is less (at least one word of a mask).
-    pub(crate) fn new(limits: &wgpu::Limits, wanted: Option<u32>) -> Cut {
-        let bytes = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(LARGEST_SEGMENT_BYTES);
-        let most = (bytes / ROW_BYTES) as u32;
+    /// What a device of these limits can bind of rows of so many bytes, or `wanted` rows where that is less (at least one word
+    /// of a mask).
+    pub(crate) fn new(limits: &wgpu::Limits, row_bytes: u64, wanted: Option<u32>) -> Cut {
+        let most = largest_binding(limits).min(LARGEST_SEGMENT_BYTES) / row_bytes;
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
         let rows = wanted.unwrap_or(most).min(most);
         Cut { rows_per_segment: (rows / ROWS_PER_WORD).max(1) * ROWS_PER_WORD }
     }
@@ -40,71 +42,211 @@ impl Cut {
     }
 }
 
-/// The columns that a device holds.
-#[derive(Debug, Default)]
-pub(crate) struct Columns {
-    held: HashMap<u64, Held>,
+/// The most bytes that a kernel sees at once.
+pub(crate) fn largest_binding(limits: &wgpu::Limits) -> u64 {
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+/// A segment of something that devices hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    Column { id: u64, segment: usize },
+    Vectors { id: u64, metric: Metric, segment: usize },
+}
+
+#[derive(Debug)]
+enum Owner {
+    Column(Weak<Column>),
+    Vectors(Weak<Vectors>),
 }
 
 #[derive(Debug)]
 struct Held {
-    column: Weak<Column>,
-    segments: Vec<wgpu::Buffer>,
+    owner: Owner,
+    buffers: Vec<wgpu::Buffer>,
+    bytes: u64,
+    used: u64,
 }
 
-impl Columns {
-    /// The segments of a column, uploaded where they are not yet there.
-    pub(crate) fn get(
-        &mut self,
-        device: &wgpu::Device,
-        queue: &wgpu::Queue,
-        cut: Cut,
-        column: &Arc<Column>,
-    ) -> &[wgpu::Buffer] {
-        let held = self.held.entry(column.id()).or_insert_with(|| Held {
-            column: Arc::downgrade(column),
-            segments: cut
-                .segments(column.len())
-                .map(|(first, rows)| upload(device, queue, column, first, rows))
-                .collect(),
-        });
-        &held.segments
+/// The segments that a device holds: at most so many bytes, those that were used last.
+#[derive(Debug)]
+pub(crate) struct Residents {
+    held: HashMap<Key, Held>,
+    bytes: u64,
+    budget: u64,
+    clock: u64,
+    evicted: u64,
+}
+
+impl Residents {
+    pub(crate) fn new(budget: Option<u64>) -> Residents {
+        let budget = budget.unwrap_or(u64::MAX);
+        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: 0 }
     }
 
-    /// Frees the columns that nobody else holds any more.
+    /// The buffers of a segment, where they are held.
+    pub(crate) fn touch(&mut self, key: Key) -> Option<Vec<wgpu::Buffer>> {
+        self.clock += 1;
+        let held = self.held.get_mut(&key)?;
+        held.used = self.clock;
+        Some(held.buffers.clone())
+    }
+
+    /// Drops the segments that were not used for the longest time, until so many bytes fit. Whether it dropped any. More bytes
+    /// than the budget are held where one segment alone is larger.
+    pub(crate) fn make_room(&mut self, bytes: u64) -> bool {
+        let mut dropped = false;
+        while self.bytes.saturating_add(bytes) > self.budget {
+            let Some(oldest) = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
+            self.remove(oldest);
+            self.evicted += 1;
+            dropped = true;
+        }
+        dropped
+    }
+
+    pub(crate) fn hold_column(&mut self, key: Key, column: &Arc<Column>, buffers: Vec<wgpu::Buffer>) {
+        self.hold(key, Owner::Column(Arc::downgrade(column)), buffers);
+    }
+
+    pub(crate) fn hold_vectors(&mut self, key: Key, vectors: &Arc<Vectors>, buffers: Vec<wgpu::Buffer>) {
+        self.hold(key, Owner::Vectors(Arc::downgrade(vectors)), buffers);
+    }
+
+    fn hold(&mut self, key: Key, owner: Owner, buffers: Vec<wgpu::Buffer>) {
+        let bytes = buffers.iter().map(wgpu::Buffer::size).sum();
+        self.bytes += bytes;
+        self.clock += 1;
+        self.held.insert(key, Held { owner, buffers, bytes, used: self.clock });
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(held) = self.held.remove(&key) {
+            self.bytes -= held.bytes;
+        }
+    }
+
+    /// Frees what nobody else holds any more.
     pub(crate) fn forget_dropped(&mut self) {
-        self.held.retain(|_, held| held.column.strong_count() > 0);
+        let dropped = |held: &Held| match &held.owner {
+            Owner::Column(column) => column.strong_count() == 0,
+            Owner::Vectors(vectors) => vectors.strong_count() == 0,
+        };
+        let gone: Vec<Key> = self.held.iter().filter(|(_, held)| dropped(held)).map(|(key, _)| *key).collect();
+        gone.into_iter().for_each(|key| self.remove(key));
     }
 
-    /// Frees all columns.
+    /// Frees all, and counts anew.
     pub(crate) fn clear(&mut self) {
-        self.held.clear();
+        *self = Residents::new(Some(self.budget));
     }
 
-    /// How many columns are held.
+    /// Bytes held now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many segments had to leave for others.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// How many segments are held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.held.len()
     }
 }
 
-fn upload(device: &wgpu::Device, queue: &wgpu::Queue, column: &Column, first: usize, rows: usize) -> wgpu::Buffer {
-    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("column"),
-        size: rows as u64 * ROW_BYTES,
+fn buffer(device: &wgpu::Device, label: &str, size: u64) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size,
         usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
-    });
-    let mut piece: Vec<[f32; 2]> = Vec::with_capacity(rows.min(UPLOAD_ROWS));
-    for start in (0..rows).step_by(UPLOAD_ROWS) {
-        let span = first + start..first + rows.min(start + UPLOAD_ROWS);
-        piece.clear();
-        piece.extend(column.mean()[span.clone()].iter().zip(&column.sd()[span]).map(|(&mean, &sd)| [mean, sd]));
-        queue.write_buffer(&buffer, start as u64 * ROW_BYTES, bytemuck::cast_slice(&piece));
-        // an empty submission hands the piece over, so that staging memory does not pile up
+    })
+}
+
+/// Writes pieces one after the other; an empty submission hands each over, so that staging memory does not pile up.
+fn write<T: bytemuck::NoUninit>(queue: &wgpu::Queue, to: &wgpu::Buffer, pieces: impl Iterator<Item = Vec<T>>) {
+    let mut at = 0;
+    for piece in pieces {
+        let bytes: &[u8] = bytemuck::cast_slice(&piece);
+        queue.write_buffer(to, at, bytes);
         queue.submit([]);
+        at += bytes.len() as u64;
     }
-    buffer
+}
+
+/// A segment of a column: mean and sd of each row.
+pub(crate) fn upload_column(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    column: &Column,
+    (first, rows): (usize, usize),
+) -> Vec<wgpu::Buffer> {
+    let to = buffer(device, "column", rows as u64 * ROW_BYTES);
+    let pairs = |start: usize| {
+        let span = first + start..first + rows.min(start + UPLOAD_BYTES / 8);
+        column.mean()[span.clone()].iter().zip(&column.sd()[span]).map(|(&mean, &sd)| [mean, sd]).collect::<Vec<_>>()
+    };
+    write(queue, &to, (0..rows).step_by(UPLOAD_BYTES / 8).map(pairs));
+    vec![to]
+}
+
+/// Fours of components of a vector.
+pub(crate) fn fours(dims: usize) -> usize {
+    dims.div_ceil(4)
+}
+
+/// Bytes of one row of vectors: its components, and its terms.
+pub(crate) fn vector_bytes(dims: usize) -> u64 {
+    16 * fours(dims) as u64
+}
+
+/// On a device the offset of rows that are always candidates: below every other place, and finite, since shaders need not know
+/// infinity.
+pub(crate) const ALWAYS: f32 = -2e38;
+
+/// A segment of vectors: their values in blocks (see places.wgsl), and scale and offset of each row.
+pub(crate) fn upload_vectors(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    vectors: &Vectors,
+    metric: Metric,
+    (first, rows): (usize, usize),
+) -> Vec<wgpu::Buffer> {
+    let (dims, block, terms) = (vectors.dims(), BLOCK as usize, vectors.terms(metric));
+    let values = terms.values(vectors.values());
+    let fours = fours(dims);
+    let blocks = rows.div_ceil(block);
+    let to = buffer(device, "vectors", (blocks * block) as u64 * vector_bytes(dims));
+    let at_once = (UPLOAD_BYTES / (block * fours * 16)).max(1);
+    let piece = |start: usize| {
+        let mut piece = vec![0f32; (blocks - start).min(at_once) * block * fours * 4];
+        for (at, of_block) in piece.chunks_exact_mut(block * fours * 4).enumerate() {
+            let from = (start + at) * block;
+            for lane in 0..block.min(rows - from) {
+                let row = &values[(first + from + lane) * dims..][..dims];
+                for (c, four) in row.chunks(4).enumerate() {
+                    of_block[(c * block + lane) * 4..][..four.len()].copy_from_slice(four);
+                }
+            }
+        }
+        piece
+    };
+    write(queue, &to, (0..blocks).step_by(at_once).map(piece));
+    let of_rows = buffer(device, "terms of vectors", rows as u64 * 8);
+    let pairs = |start: usize| {
+        let span = first + start..first + rows.min(start + UPLOAD_BYTES / 8);
+        let pair = |row: usize| {
+            let scale = terms.scale().map_or(terms.same_scale(), |scale| scale[row]);
+            [scale, terms.offset()[row].max(ALWAYS)]
+        };
+        span.map(pair).collect::<Vec<_>>()
+    };
+    write(queue, &of_rows, (0..rows).step_by(UPLOAD_BYTES / 8).map(pairs));
+    vec![to, of_rows]
 }
 
 #[cfg(test)]
@@ -115,7 +257,7 @@ mod tests {
     fn segments_cover_every_row_once_and_start_at_whole_words() {
         let limits = wgpu::Limits::defaults();
         for (wanted, rows) in [(None, 5), (Some(1), 200), (Some(64), 128), (Some(1000), 5000), (Some(u32::MAX), 7)] {
-            let cut = Cut::new(&limits, wanted);
+            let cut = Cut::new(&limits, ROW_BYTES, wanted);
             let mut next = 0;
             for (first, count) in cut.segments(rows) {
                 assert_eq!((first, first % 64), (next, 0));
@@ -124,6 +266,6 @@ mod tests {
             }
             assert_eq!(next, rows);
         }
-        assert_eq!(Cut::new(&limits, None).rows_per_segment(), (128 << 20) / 8);
+        assert_eq!(Cut::new(&limits, ROW_BYTES, None).rows_per_segment(), (128 << 20) / 8);
     }
 }

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use crate::exact::exact;
-use crate::{Column, Hit, Mask, Missing, SpecQuery, Target, reference};
+use crate::nearest::{Goal, Job};
+use crate::{
+    Column, HistogramQuery, Hit, Mask, Masks, Metric, Missing, Neighbour, SpecQuery, Target, Vectors, dense_cpu,
+    reference,
+};
 
 const ROWS: usize = 20_011;
 
@@ -36,6 +40,45 @@ pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Resu
         }
     }
     Ok(())
+}
+
+/// Asks a device for neighbours that are known from the f64 reference; says which are wrong.
+pub(crate) fn run_dense<E: std::fmt::Display>(
+    mut ask: impl FnMut(&Job) -> Result<Vec<Vec<Neighbour>>, E>,
+) -> Result<(), String> {
+    const DIMS: usize = 21;
+    const VECTORS: usize = 2_011;
+    let values = (0..VECTORS * DIMS).map(|at| noise(at, 40) - 0.5).collect();
+    let vectors = Vectors::new(values, DIMS).map_err(|e| e.to_string())?;
+    let mask = Mask::from_fn(VECTORS, |row| noise(row, 41) < 0.5);
+    let queries: Vec<f32> = (0..11 * DIMS).map(|at| noise(at, 42) - 0.5).collect();
+    for (metric, count) in Metric::ALL.into_iter().flat_map(|metric| [(metric, 1), (metric, 11)]) {
+        let queries = &queries[..count * DIMS];
+        for (masks, k) in [(Masks::All, 7), (Masks::Shared(&mask), 300)] {
+            let goal = Goal::Nearest(k);
+            let job = Job { vectors: &vectors, queries, metric, masks, leave_out: None, goal };
+            let found = ask(&job).map_err(|e| format!("{metric:?}: {e}"))?;
+            let wrong = (0..count).find(|&at| found.get(at) != Some(&dense_cpu::in_f64(&job, at)));
+            if let Some(at) = wrong {
+                return Err(format!("{metric:?}: the {k} neighbours of vector {at} are not those of the reference"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks a device for a histogram that the CPU can make; says whether it is wrong.
+pub(crate) fn run_histogram<E: std::fmt::Display>(
+    ask: impl FnOnce(&HistogramQuery) -> Result<Vec<u32>, E>,
+) -> Result<(), String> {
+    let (mean, sd) = (0..ROWS).map(|row| belief(row, 9)).unzip();
+    let column = Column::new(mean, sd).map_err(|e| e.to_string())?;
+    let mask = Mask::from_fn(ROWS, |row| noise(row, 43) < 0.5);
+    let query = HistogramQuery { column: &column, mask: Some(&mask), edges: &[0.5, 1.0, 1.75, 3.0] };
+    match ask(&query).map_err(|e| format!("histogram: {e}"))? == crate::histogram::on_cpu(&query) {
+        true => Ok(()),
+        false => Err("histogram: the counts are not those of the CPU".to_owned()),
+    }
 }
 
 /// A hit that is missing of the `counted` rows, that is out of order, or whose score is not the f64 one within the bound.
@@ -90,6 +133,31 @@ mod tests {
     #[test]
     fn the_cpu_twin_passes() {
         assert_eq!(run(cpu), Ok(()));
+    }
+
+    #[test]
+    fn wrong_neighbours_and_counts_are_found() {
+        let right = |job: &Job| Ok::<_, String>(dense_cpu::answer(job));
+        assert_eq!(run_dense(right), Ok(()));
+        let wrong = |job: &Job| {
+            right(job).map(|mut found| {
+                let last = found.len() - 1;
+                found[last].swap(3, 4);
+                found
+            })
+        };
+        assert_eq!(run_dense(wrong), Err("L2: the 7 neighbours of vector 0 are not those of the reference".to_owned()));
+        assert_eq!(run_dense(|_| Err("broken")), Err("L2: broken".to_owned()));
+        let counted = |query: &HistogramQuery| Ok::<_, String>(crate::histogram::on_cpu(query));
+        assert_eq!(run_histogram(counted), Ok(()));
+        let moved = |query: &HistogramQuery| {
+            counted(query).map(|mut counts| {
+                counts[1] += 1;
+                counts[2] -= 1;
+                counts
+            })
+        };
+        assert!(run_histogram(moved).is_err());
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub(crate) const STEPS: u32 = 16;
 pub(crate) const BINS: u32 = 2048;
 /// Targets of one dispatch of the scoring kernel.
 pub(crate) const TARGETS: usize = 4;
+/// Invocations of a work group of the kernels for vectors, and rows of a block of their values.
+pub(crate) const BLOCK: u32 = 64;
+/// Bins of a histogram: one more than edges, and one for rows without a value.
+pub(crate) const HISTOGRAM_BINS: u32 = 1026;
 /// The digits of a 32-bit number from the highest: (shift, largest value).
 pub(crate) const DIGITS: [(u32, u32); 3] = [(21, 2047), (10, 2047), (0, 1023)];
 
@@ -29,6 +33,7 @@ pub(crate) fn score() -> String {
     float(&mut text, "SMALLEST_ROOT", SMALLEST_ROOT);
     float(&mut text, "QUARTER_LOG2_E", -0.25 * std::f32::consts::LOG2_E);
     float(&mut text, "FLOOR", FLOOR_F32);
+    unsigned(&mut text, "LANES", LANES);
     unsigned(&mut text, "LOWER", LOWER);
     unsigned(&mut text, "UPPER", UPPER);
     unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
@@ -42,6 +47,50 @@ pub(crate) fn select() -> String {
     unsigned(&mut text, "LANES", LANES);
     unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
     text + include_str!("shaders/select.wgsl")
+}
+
+/// The text of the kernel for vectors, of which one invocation compares so many rows with so many queries. Where `differences`,
+/// it sums up absolute differences, else products.
+pub(crate) fn places(rows: u32, queries: u32, differences: bool) -> String {
+    let mut text = String::new();
+    unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
+    text.push_str(include_str!("shaders/places.wgsl"));
+    let pairs = || (0..rows).flat_map(|r| (0..queries).map(move |q| (r, q)));
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!("@compute @workgroup_size({BLOCK})"));
+    line("fn score(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {".to_owned());
+    line(format!("    let last = (params.rows - 1u) / {BLOCK}u;"));
+    for r in 0..rows {
+        line(format!("    let block_{r} = params.first_block + group.x * {rows}u + {r}u;"));
+        // beyond the end the last block is read again, and not answered
+        line(format!("    let x_{r} = min(block_{r}, last) * params.fours * {BLOCK}u + lane;"));
+    }
+    pairs().for_each(|(r, q)| line(format!("    var sum_{r}_{q} = 0.0;")));
+    line("    for (var c = 0u; c < params.fours; c++) {".to_owned());
+    (0..rows).for_each(|r| line(format!("        let x{r} = values[x_{r} + c * {BLOCK}u];")));
+    (0..queries)
+        .for_each(|q| line(format!("        let p{q} = queries[(params.first_query + {q}u) * params.fours + c];")));
+    for (r, q) in pairs() {
+        line(match differences {
+            true => format!("        sum_{r}_{q} += dot(abs(x{r} - p{q}), vec4<f32>(1.0));"),
+            false => format!("        sum_{r}_{q} += dot(x{r}, p{q});"),
+        });
+    }
+    line("    }".to_owned());
+    pairs().for_each(|(r, q)| line(format!("    put(block_{r} * {BLOCK}u + lane, {q}u, sum_{r}_{q});")));
+    text.push_str("}\n");
+    text
+}
+
+/// The text of the counting kernel.
+pub(crate) fn histogram() -> String {
+    let mut text = String::new();
+    unsigned(&mut text, "LANES", LANES);
+    unsigned(&mut text, "HISTOGRAM_BINS", HISTOGRAM_BINS);
+    text + include_str!("shaders/histogram.wgsl")
 }
 
 // Writing to a String cannot fail.
@@ -60,7 +109,14 @@ mod tests {
 
     #[test]
     fn every_shader_is_valid() {
-        for (name, text) in [("score", score()), ("select", select())] {
+        for (name, text) in [
+            ("score", score()),
+            ("select", select()),
+            ("histogram", histogram()),
+            ("one query", places(1, 1, false)),
+            ("several queries", places(4, 8, false)),
+            ("differences", places(2, 8, true)),
+        ] {
             let module =
                 naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
             naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())

@@ -7,9 +7,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Random, adapter};
+use common::{Random, adapter, adapter_with};
 use matgenome_gpu::{
-    AllNearest, Device, GpuError, Mask, Masks, Metric, NearestQuery, Neighbour, Vectors, WithinQuery, reference,
+    AllNearest, Device, GpuError, Mask, Masks, Metric, NearestQuery, Neighbour, OpenOptions, Vectors, WithinQuery,
+    reference,
 };
 use proptest::prelude::*;
 
@@ -238,10 +239,28 @@ fn the_cpu_conforms() {
 
 #[test]
 fn the_adapter_conforms() {
-    let Some(device) = adapter(Some(1000)) else { return };
-    for seed in 0..60 {
-        conforms(&device, &Case::random(seed), &format!("{}, seed {seed}", device.name()));
+    for segment_rows in [Some(1000), None] {
+        let Some(device) = adapter(segment_rows) else { return };
+        for seed in 0..200 {
+            conforms(&device, &Case::random(seed), &format!("{}, seed {seed}", device.name()));
+        }
     }
+}
+
+/// Vectors that do not fit in the memory that a device may use come and go, and the answers are the same; the device says so.
+#[test]
+fn device_memory_may_be_smaller_than_the_data() {
+    let options = OpenOptions { segment_rows: Some(256), memory_bytes: Some(100_000) };
+    let Some(device) = adapter_with(options) else { return };
+    assert_eq!((device.describe().held_bytes, device.describe().note), (Some(0), None));
+    let mut random = Random::new(77);
+    for metric in Metric::ALL {
+        conforms(&device, &Case::of(2000, 40, 9, metric, &mut random), "short of memory");
+    }
+    let described = device.describe();
+    assert!(described.held_bytes.is_some_and(|bytes| (1..=100_000).contains(&bytes)), "{described:?}");
+    assert!(described.evicted_segments.is_some_and(|count| count > 0), "{described:?}");
+    assert!(described.note.is_some_and(|note| note.contains("smaller than the data")));
 }
 
 /// Batches above a hundred queries, of all metrics, with every kind of mask.

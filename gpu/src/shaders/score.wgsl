@@ -28,8 +28,6 @@ const MASKED = 1u;      // look at the mask
 const FIRST = 2u;       // sums start at zero
 const LAST = 4u;        // write the score
 
-override WORKGROUP: u32 = 256u;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> mask: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scores: array<u32>;
@@ -63,7 +61,7 @@ fn squared_excess(m: f32, sd: f32, inv_tolerance: f32, limit: f32) -> f32 {
     return select(tail, above, m > 0.0);
 }
 
-@compute @workgroup_size(WORKGROUP)
+@compute @workgroup_size(LANES)
 fn score(@builtin(global_invocation_id) at: vec3<u32>) {
     let row = params.base + at.x;
     if row >= params.rows {

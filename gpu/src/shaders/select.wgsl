@@ -1,6 +1,7 @@
-// The k smallest keys (score bits, row number), exactly: a radix select over the bits of the score, then, for the rows that
-// tie at the k-th score, over the bits of the row number. Each digit takes `count` over all segments, then `choose` once;
-// `collect` copies what was found. The constants are put before this text.
+// The k smallest keys (score bits, row number) of each query, exactly: a radix select over the bits of the score, then, for the
+// rows that tie at the k-th score, over the bits of the row number. Each digit takes `count` over all segments, then `choose`
+// once; `collect` copies what was found, up to the cut that was chosen here, or that was given. The second dimension of a
+// dispatch is the query. The constants are put before this text.
 
 struct Params {
     rows: u32,          // of the segment
@@ -13,6 +14,8 @@ struct Params {
     k: u32,
     lanes: u32,         // invocations of a work group
     bins_per_lane: u32,
+    stride: u32,        // scores of one query in the segment
+    pad: u32,
 }
 
 struct State {
@@ -25,29 +28,28 @@ struct State {
     row_cut: u32,
 }
 
-struct Found {
-    count: atomic<u32>,
-    pad: u32,
-    keys: array<vec2<u32>>,     // score bits, row number
-}
-
 const ON_ROWS = 1u;     // the digit is one of the row number
 const FIRST = 2u;       // the first digit of all
 const LAST_OF_SCORE = 4u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;
-@group(0) @binding(2) var<storage, read_write> histogram: array<atomic<u32>, BINS>;
-@group(0) @binding(3) var<storage, read_write> state: State;
-@group(0) @binding(4) var<storage, read_write> found: Found;
+@group(0) @binding(2) var<storage, read_write> histogram: array<atomic<u32>>;     // BINS of each query
+@group(0) @binding(3) var<storage, read_write> states: array<State>;                // of each query
+@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;          // of each query
+@group(0) @binding(5) var<storage, read_write> keys: array<vec2<u32>>;              // score bits, row number; k of each query
 
 var<workgroup> local: array<atomic<u32>, BINS>;
 var<workgroup> sums: array<u32, LANES>;
 
 @compute @workgroup_size(LANES)
 fn count(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    for (var i = 0u; i < params.bins_per_lane; i++) {
-        atomicStore(&local[lane * params.bins_per_lane + i], 0u);
+    let query = group.y;
+    let state = states[query];
+    if state.done == 0u {
+        for (var i = 0u; i < params.bins_per_lane; i++) {
+            atomicStore(&local[lane * params.bins_per_lane + i], 0u);
+        }
     }
     workgroupBarrier();
     if state.done == 0u {
@@ -56,7 +58,7 @@ fn count(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         for (var i = 0u; i < params.steps; i++) {
             let row = start + i * params.lanes;
             if row < params.rows {
-                let bits = scores[row];
+                let bits = scores[query * params.stride + row];
                 let digits = select(bits, params.first_row + row, on_rows);
                 let in_tie = !on_rows || bits == state.score_cut;
                 if bits != LEFT_OUT && in_tie && (digits & state.decided) == state.prefix {
@@ -66,18 +68,21 @@ fn count(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_inde
         }
     }
     workgroupBarrier();
-    for (var i = 0u; i < params.bins_per_lane; i++) {
-        let bin = lane * params.bins_per_lane + i;
-        let some = atomicLoad(&local[bin]);
-        if some != 0u {
-            atomicAdd(&histogram[bin], some);
+    if state.done == 0u {
+        for (var i = 0u; i < params.bins_per_lane; i++) {
+            let bin = lane * params.bins_per_lane + i;
+            let some = atomicLoad(&local[bin]);
+            if some != 0u {
+                atomicAdd(&histogram[query * BINS + bin], some);
+            }
         }
     }
 }
 
 @compute @workgroup_size(LANES)
-fn choose(@builtin(local_invocation_index) lane: u32) {
-    let first_bin = lane * params.bins_per_lane;
+fn choose(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let query = group.x;
+    let first_bin = query * BINS + lane * params.bins_per_lane;
     var own = 0u;
     for (var i = 0u; i < params.bins_per_lane; i++) {
         own += atomicLoad(&histogram[first_bin + i]);
@@ -96,10 +101,10 @@ fn choose(@builtin(local_invocation_index) lane: u32) {
     }
     let all = sums[params.lanes - 1u];
     let upto = sums[lane];
-    let done = state.done;
-    let decided = state.decided;
-    let prefix = state.prefix;
-    var needed = state.needed;
+    let done = states[query].done;
+    let decided = states[query].decided;
+    let prefix = states[query].prefix;
+    var needed = states[query].needed;
     if (params.phase & FIRST) != 0u {
         needed = params.k;
     }
@@ -110,18 +115,18 @@ fn choose(@builtin(local_invocation_index) lane: u32) {
         if all <= needed {
             if lane == 0u {
                 // everything that counts: only at the first digit, afterwards the chosen bin holds more than is needed
-                state.done = 1u;
-                state.score_cut = LEFT_OUT - 1u;
-                state.row_cut = LEFT_OUT;
+                states[query].done = 1u;
+                states[query].score_cut = LEFT_OUT - 1u;
+                states[query].row_cut = LEFT_OUT;
             }
         } else if upto >= needed && upto - own < needed {
             // exactly one lane: the k-th smallest is in one of its bins
             var below = upto - own;
-            var bin = first_bin;
+            var bin = 0u;
             var here = 0u;
             for (var i = 0u; i < params.bins_per_lane; i++) {
                 here = atomicLoad(&histogram[first_bin + i]);
-                bin = first_bin + i;
+                bin = lane * params.bins_per_lane + i;
                 if below + here >= needed {
                     break;
                 }
@@ -132,24 +137,24 @@ fn choose(@builtin(local_invocation_index) lane: u32) {
             let new_decided = decided | (params.bins << params.shift);
             if (params.phase & ON_ROWS) != 0u {
                 if here == needed {
-                    state.done = 1u;
-                    state.row_cut = new_prefix | ~new_decided;
+                    states[query].done = 1u;
+                    states[query].row_cut = new_prefix | ~new_decided;
                 }
-                state.prefix = new_prefix;
-                state.decided = new_decided;
+                states[query].prefix = new_prefix;
+                states[query].decided = new_decided;
             } else if here == needed {
-                state.done = 1u;
-                state.score_cut = new_prefix | ~new_decided;
-                state.row_cut = LEFT_OUT;
+                states[query].done = 1u;
+                states[query].score_cut = new_prefix | ~new_decided;
+                states[query].row_cut = LEFT_OUT;
             } else if (params.phase & LAST_OF_SCORE) != 0u {
-                state.score_cut = new_prefix;
-                state.prefix = 0u;
-                state.decided = 0u;
+                states[query].score_cut = new_prefix;
+                states[query].prefix = 0u;
+                states[query].decided = 0u;
             } else {
-                state.prefix = new_prefix;
-                state.decided = new_decided;
+                states[query].prefix = new_prefix;
+                states[query].decided = new_decided;
             }
-            state.needed = needed;
+            states[query].needed = needed;
         }
     }
     storageBarrier();
@@ -161,16 +166,19 @@ fn choose(@builtin(local_invocation_index) lane: u32) {
 
 @compute @workgroup_size(LANES)
 fn collect(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let query = group.y;
+    let score_cut = states[query].score_cut;
+    let row_cut = states[query].row_cut;
     let start = params.base + group.x * params.lanes * params.steps + lane;
     for (var i = 0u; i < params.steps; i++) {
         let row = start + i * params.lanes;
         if row < params.rows {
-            let bits = scores[row];
+            let bits = scores[query * params.stride + row];
             let global_row = params.first_row + row;
-            if bits < state.score_cut || (bits == state.score_cut && global_row <= state.row_cut) {
-                let place = atomicAdd(&found.count, 1u);
+            if bits < score_cut || (bits == score_cut && global_row <= row_cut) {
+                let place = atomicAdd(&counts[query], 1u);
                 if place < params.k {
-                    found.keys[place] = vec2<u32>(bits, global_row);
+                    keys[query * params.k + place] = vec2<u32>(bits, global_row);
                 }
             }
         }

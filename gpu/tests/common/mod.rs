@@ -148,9 +148,14 @@ fn target(rows: usize, random: &mut Random) -> Target {
 }
 
 /// The first adapter that there is, software ones included, cut into segments of `segment_rows`.
+pub(crate) fn adapter(segment_rows: Option<u32>) -> Option<Device> {
+    adapter_with(OpenOptions { segment_rows, ..OpenOptions::default() })
+}
+
+/// The first adapter that there is, software ones included.
 ///
 /// Without one the test is skipped, loudly; it fails where `MATGENOME_REQUIRE_GPU=1` asks for one.
-pub(crate) fn adapter(segment_rows: Option<u32>) -> Option<Device> {
+pub(crate) fn adapter_with(options: OpenOptions) -> Option<Device> {
     let Some(first) = adapters().into_iter().next() else {
         assert!(
             std::env::var("MATGENOME_REQUIRE_GPU").as_deref() != Ok("1"),
@@ -159,5 +164,5 @@ pub(crate) fn adapter(segment_rows: Option<u32>) -> Option<Device> {
         eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter; nothing of the GPU side was tested");
         return None;
     };
-    Some(Device::open_with(&Choice::Named(first.name), OpenOptions { segment_rows }).unwrap())
+    Some(Device::open_with(&Choice::Named(first.name), options).unwrap())
 }

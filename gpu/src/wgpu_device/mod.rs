@@ -1,0 +1,474 @@
+//! One opened adapter: pipelines, memory, dispatch and read-back.
+
+mod dense;
+mod histogram;
+mod select;
+mod spec;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use crate::adapter::{self, AdapterReport, block_on};
+use crate::segment::{Cut, Key, ROW_BYTES, Residents, upload_column, upload_vectors, vector_bytes};
+use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
+use crate::{Column, GpuError, Metric, Vectors};
+
+use dense::PlacesPipelines;
+use select::{Scratch as SelectScratch, SelectPipelines};
+
+/// Rows of one dispatch of a kernel that looks once at each: bounds both its time and its work groups (65,535 in one
+/// dimension).
+const DISPATCH_ROWS: u32 = 1 << 23;
+/// A device that has not answered by then counts as lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Storage buffers that the scoring kernel binds.
+const STORAGE_BUFFERS: u32 = 7;
+/// Submissions that the device has not ended yet.
+const IN_FLIGHT: usize = 4;
+
+/// Why the device did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It is gone: it must be opened again.
+    Lost(String),
+    /// It has no room for this query.
+    OutOfMemory(String),
+    /// It refused, or answered nonsense.
+    Refused(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Lost(why) => write!(f, "lost ({why})"),
+            Failure::OutOfMemory(why) => write!(f, "out of memory ({why})"),
+            Failure::Refused(why) => write!(f, "failed ({why})"),
+        }
+    }
+}
+
+/// An adapter that is ready for queries.
+pub(crate) struct WgpuDevice {
+    report: AdapterReport,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    score: wgpu::ComputePipeline,
+    histogram: wgpu::ComputePipeline,
+    select: SelectPipelines,
+    places: PlacesPipelines,
+    /// The cut of columns.
+    cut: Cut,
+    segment_rows: Option<u32>,
+    limits: wgpu::Limits,
+    lost: Arc<Mutex<Option<String>>>,
+    memory: Mutex<Memory>,
+}
+
+/// What the device holds. One query at a time uses it.
+struct Memory {
+    residents: Residents,
+    spec: Option<spec::Scratch>,
+    select: SelectScratch,
+    dense: dense::Scratch,
+}
+
+/// What a device holds of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Holding {
+    /// Bytes held now.
+    pub(crate) bytes: u64,
+    /// Segments that had to leave for others.
+    pub(crate) evicted: u64,
+}
+
+impl WgpuDevice {
+    /// Opens an adapter. `segment_rows` bounds the segments further than the device does, `memory` the bytes of data that are
+    /// held.
+    pub(crate) fn open(
+        adapter: &wgpu::Adapter,
+        segment_rows: Option<u32>,
+        memory: Option<u64>,
+    ) -> Result<WgpuDevice, GpuError> {
+        let report = adapter::report(adapter);
+        let refuse = |why: String| GpuError::Device { device: report.name.clone(), why };
+        let limits = adapter.limits();
+        if limits.max_storage_buffers_per_shader_stage < STORAGE_BUFFERS
+            || limits.max_compute_invocations_per_workgroup < LANES
+            || limits.max_compute_workgroup_storage_size < 4 * (BINS + LANES).max(HISTOGRAM_BINS)
+        {
+            return Err(refuse("its limits are too low for the kernels".to_owned()));
+        }
+        let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("matgenome"),
+            required_features: wgpu::Features::empty(),
+            required_limits: limits.clone(),
+            ..Default::default()
+        }))
+        .map_err(|e| refuse(e.to_string()))?;
+        let lost = Arc::new(Mutex::new(None));
+        let note = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let mut note = note.lock().unwrap_or_else(PoisonError::into_inner);
+            note.get_or_insert_with(|| format!("{reason:?}: {message}"));
+        });
+        // errors outside of a query's scopes, for example while memory is freed, must not end the process
+        device.on_uncaptured_error(Arc::new(|error: wgpu::Error| tracing::warn!(%error, "device error")));
+
+        let built = guarded(&device, || {
+            let score = spec::pipeline(&device);
+            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device), PlacesPipelines::new(&device)))
+        });
+        let (score, histogram, select, places) = built.map_err(|failure| refuse(failure.to_string()))?;
+        let cut = Cut::new(&limits, ROW_BYTES, segment_rows);
+        let memory = Mutex::new(Memory {
+            residents: Residents::new(memory),
+            spec: None,
+            select: SelectScratch::default(),
+            dense: dense::Scratch::default(),
+        });
+        Ok(WgpuDevice {
+            report,
+            device,
+            queue,
+            score,
+            histogram,
+            select,
+            places,
+            cut,
+            segment_rows,
+            limits,
+            lost,
+            memory,
+        })
+    }
+
+    pub(crate) fn report(&self) -> &AdapterReport {
+        &self.report
+    }
+
+    pub(crate) fn segment_rows(&self) -> u32 {
+        self.cut.rows_per_segment()
+    }
+
+    /// Uploads columns.
+    pub(crate) fn load(&self, columns: &[Arc<Column>]) -> Result<(), Failure> {
+        self.with_memory(|memory| {
+            for column in columns {
+                for segment in 0..self.cut.segments(column.len()).count() {
+                    self.column(&mut memory.residents, column, segment)?;
+                }
+            }
+            self.wait(None)
+        })
+    }
+
+    /// Uploads vectors, with what a metric needs of them.
+    pub(crate) fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), Failure> {
+        self.with_memory(|memory| {
+            for segment in 0..self.vector_cut(vectors.dims()).segments(vectors.len()).count() {
+                self.vectors(&mut memory.residents, vectors, metric, segment)?;
+            }
+            self.wait(None)
+        })
+    }
+
+    /// Frees all data and buffers.
+    pub(crate) fn release(&self) {
+        let mut memory = self.memory();
+        memory.clear();
+    }
+
+    /// What is held.
+    pub(crate) fn holding(&self) -> Holding {
+        let memory = self.memory();
+        Holding { bytes: memory.residents.bytes(), evicted: memory.residents.evicted() }
+    }
+
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_memory<T>(&self, mut work: impl FnMut(&mut Memory) -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut memory = self.memory();
+        memory.residents.forget_dropped();
+        let mut attempt = || {
+            self.check_lost()?;
+            let result = guarded(&self.device, || work(&mut memory));
+            // what is said of a lost device explains more than the errors that follow from it
+            let result = self.check_lost().and(result);
+            if result.is_err() {
+                // buffers that were refused must not be used again
+                memory.clear();
+            }
+            result
+        };
+        match attempt() {
+            Err(Failure::OutOfMemory(_)) => attempt(),
+            result => result,
+        }
+    }
+
+    fn check_lost(&self) -> Result<(), Failure> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Err(Failure::Lost(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The buffer of a segment of a column, uploaded where it is not there.
+    fn column(&self, residents: &mut Residents, column: &Arc<Column>, segment: usize) -> Result<wgpu::Buffer, Failure> {
+        let key = Key::Column { id: column.id(), segment };
+        let buffers = match residents.touch(key) {
+            Some(buffers) => buffers,
+            None => {
+                let span = nth(self.cut, column.len(), segment)?;
+                self.make_room(residents, span.1 as u64 * ROW_BYTES)?;
+                let buffers = upload_column(&self.device, &self.queue, column, span);
+                residents.hold_column(key, column, buffers.clone());
+                buffers
+            }
+        };
+        Ok(buffers[0].clone())
+    }
+
+    /// Values and terms of a segment of vectors, uploaded where they are not there.
+    fn vectors(
+        &self,
+        residents: &mut Residents,
+        vectors: &Arc<Vectors>,
+        metric: Metric,
+        segment: usize,
+    ) -> Result<[wgpu::Buffer; 2], Failure> {
+        let key = Key::Vectors { id: vectors.id(), metric, segment };
+        let buffers = match residents.touch(key) {
+            Some(buffers) => buffers,
+            None => {
+                let span = nth(self.vector_cut(vectors.dims()), vectors.len(), segment)?;
+                self.make_room(residents, span.1 as u64 * (vector_bytes(vectors.dims()) + ROW_BYTES))?;
+                let buffers = upload_vectors(&self.device, &self.queue, vectors, metric, span);
+                residents.hold_vectors(key, vectors, buffers.clone());
+                buffers
+            }
+        };
+        Ok([buffers[0].clone(), buffers[1].clone()])
+    }
+
+    fn vector_cut(&self, dims: usize) -> Cut {
+        Cut::new(&self.limits, vector_bytes(dims), self.segment_rows)
+    }
+
+    /// Evicts what was not used for the longest time. What is dropped is free when the device has ended what uses it.
+    fn make_room(&self, residents: &mut Residents, bytes: u64) -> Result<(), Failure> {
+        if residents.make_room(bytes) { self.wait(None) } else { Ok(()) }
+    }
+
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), Failure> {
+        match self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) }) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(Failure::Lost(e.to_string())),
+        }
+    }
+
+    /// The first bytes of a buffer that can be mapped, in words.
+    fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u32>, Failure> {
+        let (told, hear) = mpsc::channel();
+        buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
+            let _ = told.send(result);
+        });
+        self.wait(None)?;
+        hear.try_recv()
+            .map_err(|_| Failure::Refused("its answer never became readable".to_owned()))?
+            .map_err(|e| Failure::Refused(e.to_string()))?;
+        let words = {
+            let view = buffer.get_mapped_range(0..bytes).map_err(|e| Failure::Refused(e.to_string()))?;
+            bytemuck::pod_collect_to_vec(&view[..])
+        };
+        buffer.unmap();
+        Ok(words)
+    }
+
+    fn group<'a>(
+        &self,
+        pipeline: &wgpu::ComputePipeline,
+        uniforms: &'a wgpu::Buffer,
+        uniform_bytes: usize,
+        buffers: impl Iterator<Item = &'a wgpu::Buffer>,
+    ) -> wgpu::BindGroup {
+        let uniform = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: uniforms,
+            offset: 0,
+            size: wgpu::BufferSize::new(uniform_bytes as u64),
+        });
+        let resources = std::iter::once(uniform).chain(buffers.map(wgpu::Buffer::as_entire_binding));
+        let entries: Vec<_> =
+            resources.enumerate().map(|(at, resource)| wgpu::BindGroupEntry { binding: at as u32, resource }).collect();
+        let layout = &pipeline.get_bind_group_layout(0);
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+
+    fn buffer(&self, size: u64, more: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.create(size, wgpu::BufferUsages::STORAGE | more)
+    }
+
+    fn create(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    }
+
+    /// A buffer of at least this size: the one that is there, or a new one.
+    fn grown<'a>(&self, slot: &'a mut Option<wgpu::Buffer>, size: u64, usage: wgpu::BufferUsages) -> &'a wgpu::Buffer {
+        match slot.take() {
+            Some(buffer) if buffer.size() >= size => slot.insert(buffer),
+            _ => slot.insert(self.create(size.max(16), usage)),
+        }
+    }
+
+    fn commands(&self) -> Commands<'_> {
+        Commands { device: self, encoder: None, flying: VecDeque::new() }
+    }
+
+    /// Loses the device, as a driver would.
+    #[cfg(test)]
+    pub(crate) fn lose(&self) {
+        self.device.destroy();
+        let _ = self.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// How many segments the device holds.
+    #[cfg(test)]
+    pub(crate) fn segments_held(&self) -> usize {
+        let mut memory = self.memory();
+        memory.residents.forget_dropped();
+        memory.residents.len()
+    }
+}
+
+impl Memory {
+    fn clear(&mut self) {
+        self.residents.clear();
+        self.spec = None;
+        self.select = SelectScratch::default();
+        self.dense = dense::Scratch::default();
+    }
+}
+
+fn nth(cut: Cut, rows: usize, segment: usize) -> Result<(usize, usize), Failure> {
+    cut.segments(rows).nth(segment).ok_or_else(|| Failure::Refused("there is no such segment".to_owned()))
+}
+
+/// Commands on their way to the device. Each submission is a bounded piece of work, since drivers end what takes too long, and
+/// few are in flight.
+struct Commands<'a> {
+    device: &'a WgpuDevice,
+    encoder: Option<wgpu::CommandEncoder>,
+    flying: VecDeque<wgpu::SubmissionIndex>,
+}
+
+impl Commands<'_> {
+    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        let device = &self.device.device;
+        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
+    }
+
+    /// Runs a kernel with the parameters that lie at `uniform`.
+    fn run(&mut self, pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup, uniform: u32, groups: [u32; 2]) {
+        let mut pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, group, &[uniform]);
+        pass.dispatch_workgroups(groups[0], groups[1], 1);
+    }
+
+    fn submit(&mut self) -> Result<(), Failure> {
+        let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        self.flying.push_back(self.device.queue.submit([encoder.finish()]));
+        match self.flying.len() > IN_FLIGHT {
+            true => self.device.wait(self.flying.pop_front()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Parameters of many dispatches.
+struct Uniforms {
+    bytes: Vec<u8>,
+    align: usize,
+}
+
+impl Uniforms {
+    fn new(limits: &wgpu::Limits) -> Uniforms {
+        Uniforms { bytes: Vec::new(), align: limits.min_uniform_buffer_offset_alignment.max(16) as usize }
+    }
+
+    /// Where these lie.
+    fn push<T: bytemuck::Pod>(&mut self, params: &T) -> u32 {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(bytemuck::bytes_of(params));
+        self.bytes.resize(self.bytes.len().next_multiple_of(self.align), 0);
+        at as u32
+    }
+}
+
+const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
+
+/// The bytes of a mask as the shader reads it: u32 words, the lowest rows first.
+fn mask_bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).flat_map(u32::to_ne_bytes).collect()
+}
+
+fn pipeline(device: &wgpu::Device, text: &str, entry: &str, layout: &wgpu::BindGroupLayout) -> wgpu::ComputePipeline {
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(entry),
+        source: wgpu::ShaderSource::Wgsl(text.into()),
+    });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(entry),
+        bind_group_layouts: &[Some(layout)],
+        immediate_size: 0,
+    });
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(entry),
+        layout: Some(&layout),
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        cache: None,
+    })
+}
+
+/// Parameters at 0, then storage buffers, read-only or not.
+fn layout(device: &wgpu::Device, uniform_bytes: usize, read_only: &[bool]) -> wgpu::BindGroupLayout {
+    let entry = |binding: u32, ty, has_dynamic_offset, min_binding_size| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size },
+        count: None,
+    };
+    let uniform = entry(0, wgpu::BufferBindingType::Uniform, true, wgpu::BufferSize::new(uniform_bytes as u64));
+    let storage = read_only
+        .iter()
+        .zip(1..)
+        .map(|(&read_only, binding)| entry(binding, wgpu::BufferBindingType::Storage { read_only }, false, None));
+    let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}
+
+/// Runs work on a device so that whatever the driver or wgpu says becomes a [`Failure`].
+fn guarded<T>(device: &wgpu::Device, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
+            .map(|filter| device.push_error_scope(filter));
+        let result = work();
+        // scopes are popped in reverse order, so that want of memory is seen before what follows from it
+        let mut errors: Vec<wgpu::Error> = scopes.into_iter().rev().filter_map(|scope| block_on(scope.pop())).collect();
+        if errors.is_empty() {
+            return result;
+        }
+        Err(match errors.swap_remove(0) {
+            wgpu::Error::OutOfMemory { source } => Failure::OutOfMemory(source.to_string()),
+            wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+                Failure::Refused(description)
+            }
+        })
+    }));
+    caught.unwrap_or_else(|_| Err(Failure::Lost("the driver's library gave up".to_owned())))
+}
