@@ -1,70 +1,74 @@
-//! How long does one query take? `cargo run --release -p matgenome-gpu --example spec_timing -- [device ...]`
+//! How long does a target spec take on a device alone? For `benches/search.py`, which times peers on the same rows between our
+//! rounds.
+//!
+//! `spec_timing --columns FILE --rows N --targets LO,HI,TOLERANCE,WEIGHT[;...] [--device NAME] [--threads T] [--no-deviations]`
+//!
+//! The file is raw little-endian f32: of each target's column the means of all rows, then their standard deviations (negative:
+//! no value). An end of a window may be `-inf` or `inf`; rows without a value are left out by a mask, as `unknown: require` does.
+//! Reads `K MASKED` from stdin, line by line, and prints the ms of one search and its rows; MASKED is 1 for a mask that
+//! allows every second row (by a hash).
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+use std::io::{BufRead, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use matgenome_gpu::{Choice, Column, Device, Mask, Missing, SpecQuery, Target};
 
-const ROWS: usize = 425_000;
-
 fn main() {
-    let devices: Vec<String> = std::env::args().skip(1).collect();
-    let devices = if devices.is_empty() { vec!["cpu".to_owned()] } else { devices };
-    let mut state = 7u64;
-    let mut noise = move || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    let columns: Vec<_> = (0..12)
-        .map(|_| {
-            let (mean, sd) =
-                (0..ROWS).map(|_| (4.0 * noise(), if noise() < 0.25 { -1.0 } else { 0.3 * noise() })).unzip();
-            Column::new(mean, sd).unwrap()
-        })
-        .collect();
-    let half = Mask::from_fn(ROWS, |_| noise() < 0.5);
-    let few = Mask::from_fn(ROWS, |_| noise() < 0.01);
-    let targets: Vec<Target> = columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| Target {
-            column: column.clone(),
-            lo: if at % 3 == 1 { f32::NEG_INFINITY } else { 1.0 },
-            hi: if at % 3 == 0 { f32::INFINITY } else { 2.0 },
-            inv_tolerance: 1.0,
-            weight: 1.0,
-            missing: Missing::Fill { mean: 2.0, sd: 1.0 },
-        })
-        .collect();
-    println!("{ROWS} rows; fastest and median of 30, ms");
-    println!("{:<48} {:>8} {:>6} {:>7} {:>17} {:>17}", "device", "targets", "mask", "k", "f32", "exact");
-    for name in devices {
-        let device = Device::open(&name.parse::<Choice>().unwrap()).unwrap();
-        device.warm_up(&columns).unwrap();
-        for (targets, mask, label, k) in [
-            (&targets[..3], Some(&half), "50%", 100),
-            (&targets[..3], None, "none", 100),
-            (&targets[..3], Some(&few), "1%", 100),
-            (&targets[..3], Some(&half), "50%", 10_000),
-            (&targets[..12], Some(&half), "50%", 100),
-        ] {
-            let query = SpecQuery { targets, mask, k };
-            let in_f32 = times(|| drop(device.spec(&query).unwrap()));
-            let exact = times(|| drop(device.exact(&query).unwrap()));
-            println!("{:<48} {:>8} {label:>6} {k:>7} {in_f32:>17} {exact:>17}", device.name(), targets.len());
+    let (mut columns, mut rows, mut targets) = (Vec::new(), 0usize, String::new());
+    let (mut device, mut deviations) = (Choice::Cpu, true);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_else(|| panic!("{name} wants a value"));
+        match name.as_str() {
+            "--columns" => columns = floats(&value()),
+            "--rows" => rows = value().parse().expect("a number"),
+            "--targets" => targets = value(),
+            "--device" => device = value().parse().expect("a device"),
+            "--threads" => {
+                let threads = value().parse().expect("a number");
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("threads");
+            }
+            "--no-deviations" => deviations = false,
+            other => panic!("no option {other}"),
         }
+    }
+    let targets: Vec<Target> = targets
+        .split(';')
+        .zip(columns.chunks_exact(2 * rows))
+        .map(|(words, column)| {
+            let numbers: Vec<f32> = words.split(',').map(|word| word.parse().expect("a number")).collect();
+            let (mean, sd) = column.split_at(rows);
+            let sd = sd.iter().map(|&sd| if deviations { sd } else { sd.min(0.0) }).collect();
+            let column = Column::new(mean.to_vec(), sd).expect("a column");
+            let [lo, hi, tolerance, weight] = numbers[..] else { panic!("{words}: four numbers") };
+            Target { column, lo, hi, inv_tolerance: 1.0 / tolerance, weight, missing: Missing::Ignore }
+        })
+        .collect();
+    let known = |row: usize| targets.iter().all(|target| target.column.sd()[row] >= 0.0);
+    let all = Mask::from_fn(rows, known);
+    let half = Mask::from_fn(rows, |row| (row as u32).wrapping_mul(2_654_435_769) >> 31 == 1 && known(row));
+    let device = Device::open(&device).expect("the device opens");
+    let held: Vec<Arc<Column>> = targets.iter().map(|target| Arc::clone(&target.column)).collect();
+    device.warm_up(&held).expect("the columns are loaded");
+    println!("ready {}", device.name());
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let mut words = line.split_whitespace();
+        let k = words.next().and_then(|word| word.parse().ok()).expect("a number");
+        let mask = if words.next() == Some("1") { &half } else { &all };
+        let query = SpecQuery { targets: &targets, mask: Some(mask), k };
+        let start = Instant::now();
+        let answer = device.exact(&query).expect("an answer");
+        print!("{}", start.elapsed().as_secs_f64() * 1e3);
+        answer.hits.iter().for_each(|(_, row)| print!(" {row}"));
+        println!();
+        std::io::stdout().flush().expect("stdout");
     }
 }
 
-fn times(mut work: impl FnMut()) -> String {
-    let mut times: Vec<f64> = (0..30)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    format!("{:.2} {:.2}", times[0], times[times.len() / 2])
+fn floats(path: &str) -> Vec<f32> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
 }

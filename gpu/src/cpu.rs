@@ -1,13 +1,15 @@
 //! The CPU twin: the same scores and the same order as the shader, in loops that vectorise.
 //!
-//! Rows go through in blocks that fit the first-level cache: each target adds to the block's sums, then the block's scores
-//! meet the current bound of the k best. Blocks where few rows are allowed are gathered first.
+//! Rows go through in blocks that fit the first-level cache. Once there is a bound of the k best, a block is sifted first: a row
+//! whose means alone are too far outside is passed over, because E[max(Y, 0)²] >= max(E Y, 0)² (Jensen), so its score is not
+//! lower. What is left is gathered and scored: each target adds to the rows' sums, then the scores meet the bound. Blocks
+//! where few rows are allowed are gathered at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::kernel::{self, TargetParams};
+use crate::kernel::{self, Sieve, TargetParams};
 use crate::topk::{self, LEFT_OUT, Smallest};
 use crate::{Hit, Mask, SpecQuery, simd};
 
@@ -20,9 +22,16 @@ const GATHER_BELOW: usize = 3;
 
 /// The answer to a checked query of `rows` rows.
 pub(crate) fn spec(query: &SpecQuery, rows: usize) -> Vec<Hit> {
+    spec_with(query, rows, true)
+}
+
+/// The answer, with rows sifted first or not.
+fn spec_with(query: &SpecQuery, rows: usize, sifts: bool) -> Vec<Hit> {
+    let params = kernel::params(query);
     let scan = Scan {
+        sieves: sifts.then(|| params.iter().map(Sieve::new).collect()),
         columns: query.targets.iter().map(|target| (target.column.mean(), target.column.sd())).collect(),
-        params: kernel::params(query),
+        params,
         mask: query.mask,
         rows,
         k: query.k.min(rows),
@@ -53,6 +62,8 @@ pub(crate) fn spec(query: &SpecQuery, rows: usize) -> Vec<Hit> {
 struct Scan<'a> {
     columns: Vec<(&'a [f32], &'a [f32])>,
     params: Vec<TargetParams>,
+    /// What the sieve needs of each target; none where all rows are scored.
+    sieves: Option<Vec<Sieve>>,
     mask: Option<&'a Mask>,
     rows: usize,
     k: usize,
@@ -96,16 +107,55 @@ impl Scan<'_> {
     }
 
     fn block(&self, start: usize, end: usize, lane: &mut Lane) {
-        let Some(mask) = self.mask else {
-            return self.dense(start, end, None, lane);
-        };
-        let words = &mask.words()[start / 64..end.div_ceil(64)];
-        let allowed: usize = words.iter().map(|word| word.count_ones() as usize).sum();
-        if allowed == 0 {
-        } else if allowed * GATHER_BELOW < end - start {
-            self.gathered(start, words, lane);
-        } else {
-            self.dense(start, end, Some(words), lane);
+        let bound = lane.best.bound();
+        // no score is below 0
+        if topk::key(0, start as u32) >= bound {
+            return;
+        }
+        let words = self.mask.map(|mask| &mask.words()[start / 64..end.div_ceil(64)]);
+        if let Some(words) = words {
+            let allowed: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+            if allowed == 0 {
+                return;
+            }
+            if allowed * GATHER_BELOW < end - start {
+                lane.picked.clear();
+                for (at, &word) in words.iter().enumerate() {
+                    lane.picked.extend(crate::mask::ones(word).map(|bit| (start + at * 64 + bit) as u32));
+                }
+                return self.gathered(lane);
+            }
+        }
+        let score = f32::from_bits((bound >> 32) as u32);
+        match &self.sieves {
+            Some(sieves) if score.is_finite() => {
+                self.sift(sieves, score, start, end, words, lane);
+                if lane.picked.len() * GATHER_BELOW < end - start {
+                    self.gathered(lane);
+                } else {
+                    self.dense(start, end, words, lane);
+                }
+            }
+            _ => self.dense(start, end, words, lane),
+        }
+    }
+
+    /// Picks the allowed rows of the block that may score up to `score`.
+    fn sift(&self, sieves: &[Sieve], score: f32, start: usize, end: usize, words: Option<&[u64]>, lane: &mut Lane) {
+        let rows = end - start;
+        let (sum, limit) = (&mut lane.sum[..rows], &mut lane.weight[..rows]);
+        let allowed = score * (1.0 + Sieve::ROOM) + Sieve::FLOOR_ROOM;
+        // the weights that all rows have
+        let shared = sieves.iter().filter(|sieve| sieve.weight == sieve.missing_weight).map(|sieve| sieve.weight);
+        sum.fill(0.0);
+        limit.fill(shared.sum::<f32>() * allowed);
+        for (&(mean, _), sieve) in self.columns.iter().zip(sieves) {
+            simd::add_least(&mean[start..end], sieve, allowed, sum, limit);
+        }
+        lane.picked.clear();
+        for (at, (sum, limit)) in sum.chunks(64).zip(limit.chunks(64)).enumerate() {
+            let word = simd::not_above(sum, limit) & words.map_or(u64::MAX, |words| words[at]);
+            lane.picked.extend(crate::mask::ones(word).map(|bit| (start + at * 64 + bit) as u32));
         }
     }
 
@@ -132,12 +182,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Scores the allowed rows of the block only.
-    fn gathered(&self, start: usize, words: &[u64], lane: &mut Lane) {
-        lane.picked.clear();
-        for (at, &word) in words.iter().enumerate() {
-            lane.picked.extend(crate::mask::ones(word).map(|bit| (start + at * 64 + bit) as u32));
-        }
+    /// Scores the picked rows only.
+    fn gathered(&self, lane: &mut Lane) {
         let rows = lane.picked.len();
         let (sum, weight) = (&mut lane.sum[..rows], &mut lane.weight[..rows]);
         sum.fill(0.0);
@@ -152,6 +198,60 @@ impl Scan<'_> {
         simd::finish(sum, weight, &mut lane.bits[..rows]);
         for (&row, &bits) in lane.picked.iter().zip(&lane.bits[..rows]) {
             lane.best.push(topk::key(bits, row));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Column, Missing, Target};
+
+    fn noise(at: usize) -> f32 {
+        let mut x = (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (x >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// Means near and far, deviations of none to many tolerances, missing values of both kinds, ties, masks, small and large k.
+    #[test]
+    fn sifting_passes_over_no_row_of_the_answer() {
+        let rows = 3 * TASK + 777;
+        for case in 0..60usize {
+            let at = |what: usize| noise(1_000_003 * case + what);
+            let scale = 10f32.powf(6.0 * at(1) - 3.0);
+            let targets: Vec<Target> = (0..1 + case % 5)
+                .map(|target| {
+                    let numbers = |row: usize| {
+                        let random = noise(7_000_001 * case + 50_021 * target + row);
+                        let mean = if case % 3 == 0 { (random * 9.0).floor() } else { random * 9.0 };
+                        let sd = [0.0, 0.01, 1.0, 4.0][(row + target + case) % 4] * noise(row + 13);
+                        (mean * scale, if noise(row * 5 + target) < 0.3 { -1.0 } else { sd * scale })
+                    };
+                    let (mean, sd) = (0..rows).map(numbers).unzip();
+                    let (lo, hi) =
+                        [(8.9, f32::INFINITY), (f32::NEG_INFINITY, 0.2), (3.0, 4.0), (12.0, 13.0)][(case + target) % 4];
+                    let missing = match (case / 4 + target) % 3 {
+                        0 => Missing::Ignore,
+                        _ => Missing::Fill { mean: 5.0 * scale, sd: scale },
+                    };
+                    let column = Column::new(mean, sd).unwrap();
+                    Target {
+                        column,
+                        lo: lo * scale,
+                        hi: hi * scale,
+                        inv_tolerance: 1.0 / scale,
+                        weight: 0.1 + at(target),
+                        missing,
+                    }
+                })
+                .collect();
+            let mask = (case % 2 == 0).then(|| Mask::from_fn(rows, |row| noise(row + 99 * case) < 0.7));
+            for k in [1, 40, 3000] {
+                let query = SpecQuery { targets: &targets, mask: mask.as_ref(), k };
+                assert_eq!(spec_with(&query, rows, true), spec_with(&query, rows, false), "case {case}, k {k}");
+            }
         }
     }
 }

@@ -23,10 +23,9 @@ pub(crate) fn exact<E>(
     mut ask: impl FnMut(usize) -> Result<Vec<Hit>, E>,
 ) -> Result<Vec<(f64, u32)>, E> {
     let k = k.min(rows);
-    // where many rows are about as good, several hundred lie within the error of the last wanted one
-    let mut wanted = (2 * k + 512).min(rows);
+    let mut wanted = (2 * k + 128).min(rows);
     let mut ranked = loop {
-        if wanted > ALL_FROM.max(2 * k) {
+        if wanted > ALL_FROM.max(4 * k) {
             let allowed: Vec<u32> = match mask {
                 Some(mask) => mask.iter_ones().map(|row| row as u32).collect(),
                 None => (0..rows as u32).collect(),

@@ -92,6 +92,43 @@ impl TargetParams {
     }
 }
 
+/// What a sieve needs of a target: enough for a number that no shortfall of a row is below.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sieve {
+    /// Ends, in the column's unit; infinite where open.
+    pub(crate) lo: f32,
+    pub(crate) hi: f32,
+    pub(crate) inv_tolerance: f32,
+    pub(crate) limit: f32,
+    pub(crate) weight: f32,
+    pub(crate) missing_weight: f32,
+    /// The least squared shortfall of rows without a value.
+    pub(crate) missing_least: f32,
+}
+
+impl Sieve {
+    /// Relative room for the errors of f32: shortfalls keep a bound of 1e-4 (see the tests below).
+    pub(crate) const ROOM: f32 = 5e-4;
+    /// What the floor may take from a shortfall.
+    pub(crate) const FLOOR_ROOM: f32 = 2.0 * FLOOR_F32;
+
+    pub(crate) fn new(p: &TargetParams) -> Sieve {
+        let (lower, upper) = (p.sides & LOWER != 0, p.sides & UPPER != 0);
+        let excess = |m: f32| squared_excess::<false>(m, p.fill_sd, p.inv_tolerance, p.limit);
+        let missing =
+            if lower { excess(p.lo - p.fill_mean) } else { 0.0 } + if upper { excess(p.fill_mean - p.hi) } else { 0.0 };
+        Sieve {
+            lo: if lower { p.lo } else { f32::NEG_INFINITY },
+            hi: if upper { p.hi } else { f32::INFINITY },
+            inv_tolerance: p.inv_tolerance,
+            limit: p.limit,
+            weight: p.weight,
+            missing_weight: p.missing_weight,
+            missing_least: missing,
+        }
+    }
+}
+
 /// a b + c, fused where the caller was compiled for a processor that can.
 #[inline(always)]
 pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -113,13 +150,13 @@ fn polynomial<const FUSED: bool, const N: usize>(c: &[f32; N], x: f32) -> f32 {
 
 /// The larger of two numbers: one instruction, since neither is NaN.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
 /// The smaller of two numbers.
 #[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
+pub(crate) fn smaller(a: f32, b: f32) -> f32 {
     if a < b { a } else { b }
 }
 

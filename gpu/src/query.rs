@@ -30,7 +30,10 @@ impl Column {
     /// The largest magnitude of a mean or a standard deviation.
     pub const LIMIT: f32 = 1e30;
 
-    /// A column of `mean.len()` rows. A negative `sd` says "no value here"; the mean is then not looked at, and kept as 0
+    /// The mean where there is no value: beyond all others, so that means alone tell.
+    pub const NO_VALUE: f32 = f32::MAX;
+
+    /// A column of `mean.len()` rows. A negative `sd` says "no value here"; the mean is then not looked at, and kept as [`Column::NO_VALUE`]
     /// with `sd` -1.
     ///
     /// # Errors
@@ -46,7 +49,7 @@ impl Column {
         }
         for (row, (mean, sd)) in mean.iter_mut().zip(&mut sd).enumerate() {
             if *sd < 0.0 {
-                (*mean, *sd) = (0.0, -1.0);
+                (*mean, *sd) = (Column::NO_VALUE, -1.0);
                 continue;
             }
             for (what, value) in [("mean", *mean), ("sd", *sd)] {
@@ -73,7 +76,7 @@ impl Column {
         self.mean.is_empty()
     }
 
-    /// The mean of every row, 0 where there is no value.
+    /// The mean of every row, [`Column::NO_VALUE`] where there is none.
     pub fn mean(&self) -> &[f32] {
         &self.mean
     }
@@ -226,7 +229,7 @@ mod tests {
             assert!(Column::new(vec![0.0, mean], vec![0.0, sd]).is_err(), "{mean} {sd}");
         }
         let missing = Column::new(vec![f32::NAN], vec![-3.0]).unwrap();
-        assert_eq!((missing.mean(), missing.sd()), (&[0.0][..], &[-1.0][..]));
+        assert_eq!((missing.mean(), missing.sd()), (&[Column::NO_VALUE][..], &[-1.0][..]));
         assert_ne!(missing.id(), Column::new(vec![], vec![]).unwrap().id());
     }
 

@@ -6,7 +6,8 @@
 
 use multiversion::multiversion;
 
-use crate::kernel::{FLOOR_F32, LOWER, TargetParams, UPPER, squared_excess};
+use crate::Column;
+use crate::kernel::{FLOOR_F32, LOWER, Sieve, TargetParams, UPPER, larger, smaller, squared_excess};
 use crate::topk::LEFT_OUT;
 
 /// Adds one target's weighted shortfalls to `sum` and its weights to `weight`, for as many rows as `sum` has.
@@ -21,6 +22,54 @@ pub(crate) fn finish(sum: &[f32], weight: &[f32], bits: &mut [u32]) {
         let score = (sum / weight).to_bits();
         *bits = if *weight > 0.0 { score } else { LEFT_OUT };
     }
+}
+
+/// Adds what one target's weighted shortfalls are at least to `sum`, by the means alone. Where rows with and without a value have
+/// different weights, it adds to `limit` what the sum may be for a row that scores up to `allowed`.
+pub(crate) fn add_least(mean: &[f32], sieve: &Sieve, allowed: f32, sum: &mut [f32], limit: &mut [f32]) {
+    if sieve.weight == sieve.missing_weight {
+        add_least_of(mean, sieve, sum);
+    } else {
+        add_least_and_limit(mean, sieve, allowed, sum, limit);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn add_least_of(mean: &[f32], sieve: &Sieve, sum: &mut [f32]) {
+    let s = *sieve;
+    for (&mean, sum) in mean.iter().zip(sum) {
+        *sum += s.weight * least(mean, &s);
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn add_least_and_limit(mean: &[f32], sieve: &Sieve, allowed: f32, sum: &mut [f32], limit: &mut [f32]) {
+    let s = *sieve;
+    for ((&mean, sum), limit) in mean.iter().zip(sum).zip(limit) {
+        let weight = if mean > Column::LIMIT { s.missing_weight } else { s.weight };
+        *sum += weight * least(mean, &s);
+        *limit += weight * allowed;
+    }
+}
+
+/// What the squared shortfall of a row is at least.
+#[inline(always)]
+fn least(mean: f32, s: &Sieve) -> f32 {
+    let outside = larger(larger(s.lo - mean, mean - s.hi), 0.0);
+    let distance = smaller(outside, s.limit) * s.inv_tolerance;
+    if mean > Column::LIMIT { s.missing_least } else { distance * distance }
+}
+
+/// Which of up to 64 numbers are not above their limits, as bits; what nothing counts for has no limit, and is none of them.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+pub(crate) fn not_above(sum: &[f32], limit: &[f32]) -> u64 {
+    let mut bytes = [0u8; 64];
+    for ((byte, sum), limit) in bytes.iter_mut().zip(sum).zip(limit) {
+        *byte = u8::from(sum <= limit) & u8::from(*limit > 0.0);
+    }
+    // the product moves the lowest bit of byte k to bit 56 + k
+    let bits = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    bytes.as_chunks::<8>().0.iter().enumerate().map(|(at, eight)| bits(eight) << (8 * at)).sum()
 }
 
 /// The instruction set that the loops run with.
@@ -131,6 +180,19 @@ mod tests {
                 let (mut one, mut counted) = ([0.0], [0.0]);
                 add_target(&mean[row..=row], &sd[row..=row], &params, &mut one, &mut counted);
                 assert_eq!((sum[row].to_bits(), weight[row]), (one[0].to_bits(), counted[0]), "row {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_say_which_numbers_are_not_above_their_limits() {
+        for count in [0, 1, 7, 8, 9, 63, 64] {
+            let sum: Vec<f32> = (0..count).map(|at| (at * 37 % 11) as f32).collect();
+            let limit: Vec<f32> = (0..count).map(|at| (at % 8) as f32).collect();
+            let word = not_above(&sum, &limit);
+            for at in 0..64 {
+                let wanted = at < count && sum[at] <= limit[at] && limit[at] > 0.0;
+                assert_eq!(word >> at & 1 == 1, wanted, "{at} of {count}");
             }
         }
     }
