@@ -12,6 +12,7 @@ LISTEN ?= 127.0.0.1:8080
 DATA   ?= data
 SOURCE ?=
 FUZZ_SECONDS ?= 600
+DEVICE ?= cpu
 
 # rustup puts cargo here; a shell that was open before does not know it yet
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -69,8 +70,10 @@ fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_
 
 bench: bench-search bench-ingest ## run the benchmarks
 
-bench-search: release $(VENV)/benches.stamp ## time `suggest` beside DuckDB, Polars and NumPy on the same rows
-	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)'
+bench-search: release $(VENV)/benches.stamp ## time searches beside FAISS, usearch, LanceDB, DuckDB, Polars and NumPy [DEVICE=cpu]
+	@$(CARGO) build --release --locked --workspace --examples
+	$(VENV)/bin/python benches/search.py --examples '$(dir $(BIN))examples' --device '$(DEVICE)'
+	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)' --device '$(DEVICE)'
 
 bench-ingest: release $(VENV)/benches.stamp ## time `ingest` beside pandas with pymatgen, and Polars [SOURCE=folder with OQMD's CSV files]
 	$(VENV)/bin/python benches/ingest.py --bin '$(BIN)' $(if $(SOURCE),--source '$(SOURCE)')

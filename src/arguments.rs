@@ -27,6 +27,9 @@ pub struct Common {
     /// Device that searches: auto, cpu, or part of an adapter's name (see `doctor`)
     #[arg(long, global = true, env = "MATGENOME_DEVICE", value_name = "NAME", default_value = "auto")]
     pub device: String,
+    /// The most device memory that data may take, in MiB [default: as much as the driver gives]
+    #[arg(long, global = true, env = "MATGENOME_DEVICE_MEMORY", value_name = "MIB")]
+    pub device_memory: Option<u32>,
     /// Leave an empty data directory empty, instead of loading the bundled datasets
     #[arg(long, global = true)]
     pub no_bundled: bool,

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gpu::{Choice, Device};
+use gpu::{Choice, Device, OpenOptions};
 use index::hub::{Hub, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -37,7 +37,8 @@ pub fn device(common: &Common) -> Result<Device, Failure> {
         Ok(choice) => choice,
         Err(never) => match never {},
     };
-    Device::open(&choice).map_err(Failure::new)
+    let memory_bytes = common.device_memory.map(|mib| u64::from(mib) << 20);
+    Device::open_with(&choice, OpenOptions { memory_bytes, ..OpenOptions::default() }).map_err(Failure::new)
 }
 
 /// Opens the hub for commands that search nothing; no GPU is looked for.

@@ -80,6 +80,8 @@ struct Lane {
     mean: Box<[f32; BLOCK]>,
     sd: Box<[f32; BLOCK]>,
     picked: Vec<u32>,
+    may: Box<[u8; BLOCK]>,
+    room: simd::Room,
 }
 
 impl Lane {
@@ -92,6 +94,8 @@ impl Lane {
             mean: Box::new([0.0; BLOCK]),
             sd: Box::new([0.0; BLOCK]),
             picked: Vec::with_capacity(BLOCK),
+            may: Box::new([0; BLOCK]),
+            room: simd::Room { sum: vec![0.0; BLOCK].into(), limit: vec![0.0; BLOCK].into() },
         }
     }
 }
@@ -143,18 +147,13 @@ impl Scan<'_> {
     /// Picks the allowed rows of the block that may score up to `score`.
     fn sift(&self, sieves: &[Sieve], score: f32, start: usize, end: usize, words: Option<&[u64]>, lane: &mut Lane) {
         let rows = end - start;
-        let (sum, limit) = (&mut lane.sum[..rows], &mut lane.weight[..rows]);
         let allowed = score * (1.0 + Sieve::ROOM) + Sieve::FLOOR_ROOM;
-        // the weights that all rows have
-        let shared = sieves.iter().filter(|sieve| sieve.weight == sieve.missing_weight).map(|sieve| sieve.weight);
-        sum.fill(0.0);
-        limit.fill(shared.sum::<f32>() * allowed);
-        for (&(mean, _), sieve) in self.columns.iter().zip(sieves) {
-            simd::add_least(&mean[start..end], sieve, allowed, sum, limit);
-        }
+        let means: Vec<&[f32]> = self.columns.iter().map(|(mean, _)| &mean[start..end]).collect();
+        let may = &mut lane.may[..rows];
+        simd::sift(&means, sieves, allowed, may, &mut lane.room);
         lane.picked.clear();
-        for (at, (sum, limit)) in sum.chunks(64).zip(limit.chunks(64)).enumerate() {
-            let word = simd::not_above(sum, limit) & words.map_or(u64::MAX, |words| words[at]);
+        for (at, may) in may.chunks(64).enumerate() {
+            let word = simd::bits(may) & words.map_or(u64::MAX, |words| words[at]);
             lane.picked.extend(crate::mask::ones(word).map(|bit| (start + at * 64 + bit) as u32));
         }
     }

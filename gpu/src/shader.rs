@@ -15,6 +15,8 @@ pub(crate) const BINS: u32 = 2048;
 pub(crate) const TARGETS: usize = 4;
 /// Invocations of a work group of the kernels for vectors, and rows of a block of their values.
 pub(crate) const BLOCK: u32 = 64;
+/// Fours of components that one iteration of the kernels for vectors takes.
+const UNROLLED: u32 = 4;
 /// Bins of a histogram: one more than edges, and one for rows without a value.
 pub(crate) const HISTOGRAM_BINS: u32 = 1026;
 /// The digits of a 32-bit number from the highest: (shift, largest value).
@@ -69,17 +71,27 @@ pub(crate) fn places(rows: u32, queries: u32, differences: bool) -> String {
         line(format!("    let x_{r} = min(block_{r}, last) * params.fours * {BLOCK}u + lane;"));
     }
     pairs().for_each(|(r, q)| line(format!("    var sum_{r}_{q} = 0.0;")));
-    line("    for (var c = 0u; c < params.fours; c++) {".to_owned());
-    (0..rows).for_each(|r| line(format!("        let x{r} = values[x_{r} + c * {BLOCK}u];")));
-    (0..queries)
-        .for_each(|q| line(format!("        let p{q} = queries[(params.first_query + {q}u) * params.fours + c];")));
-    for (r, q) in pairs() {
-        line(match differences {
-            true => format!("        sum_{r}_{q} += dot(abs(x{r} - p{q}), vec4<f32>(1.0));"),
-            false => format!("        sum_{r}_{q} += dot(x{r}, p{q});"),
-        });
+    line("    var c = 0u;".to_owned());
+    // several fours an iteration: loops cost some drivers as much as what they do
+    for steps in [UNROLLED, 1] {
+        line(format!("    for (; c + {steps}u <= params.fours; c += {steps}u) {{"));
+        for step in 0..steps {
+            (0..rows)
+                .for_each(|r| line(format!("        let x{r}_{step} = values[x_{r} + (c + {step}u) * {BLOCK}u];")));
+            (0..queries).for_each(|q| {
+                line(format!(
+                    "        let p{q}_{step} = queries[(params.first_query + {q}u) * params.fours + c + {step}u];"
+                ));
+            });
+            for (r, q) in pairs() {
+                line(match differences {
+                    true => format!("        sum_{r}_{q} += dot(abs(x{r}_{step} - p{q}_{step}), vec4<f32>(1.0));"),
+                    false => format!("        sum_{r}_{q} += dot(x{r}_{step}, p{q}_{step});"),
+                });
+            }
+        }
+        line("    }".to_owned());
     }
-    line("    }".to_owned());
     pairs().for_each(|(r, q)| line(format!("    put(block_{r} * {BLOCK}u + lane, {q}u, sum_{r}_{q});")));
     text.push_str("}\n");
     text

@@ -24,52 +24,92 @@ pub(crate) fn finish(sum: &[f32], weight: &[f32], bits: &mut [u32]) {
     }
 }
 
-/// Adds what one target's weighted shortfalls are at least to `sum`, by the means alone. Where rows with and without a value have
-/// different weights, it adds to `limit` what the sum may be for a row that scores up to `allowed`.
-pub(crate) fn add_least(mean: &[f32], sieve: &Sieve, allowed: f32, sum: &mut [f32], limit: &mut [f32]) {
-    if sieve.weight == sieve.missing_weight {
-        add_least_of(mean, sieve, sum);
-    } else {
-        add_least_and_limit(mean, sieve, allowed, sum, limit);
+/// Which rows may score up to `allowed`, by the means of their targets alone: one byte a row, 1 where it may. `means` has a slice
+/// of as many rows for each sieve.
+pub(crate) fn sift(means: &[&[f32]], sieves: &[Sieve], allowed: f32, may: &mut [u8], room: &mut Room) {
+    match (means, sieves) {
+        (&[a], &[s]) => sift_at_once([a], [s], allowed, may),
+        (&[a, b], &[s, t]) => sift_at_once([a, b], [s, t], allowed, may),
+        (&[a, b, c], &[s, t, u]) => sift_at_once([a, b, c], [s, t, u], allowed, may),
+        (&[a, b, c, d], &[s, t, u, v]) => sift_at_once([a, b, c, d], [s, t, u, v], allowed, may),
+        _ => {
+            let (sum, limit) = (&mut room.sum[..may.len()], &mut room.limit[..may.len()]);
+            sum.fill(0.0);
+            limit.fill(0.0);
+            for (mean, sieve) in means.iter().zip(sieves) {
+                add_least(mean, sieve, allowed, sum, limit);
+            }
+            not_above(sum, limit, may);
+        }
+    }
+}
+
+/// Sums of many targets.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) sum: Box<[f32]>,
+    pub(crate) limit: Box<[f32]>,
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn sift_at_once<const N: usize>(means: [&[f32]; N], sieves: [Sieve; N], allowed: f32, may: &mut [u8]) {
+    let means = means.map(|mean| &mean[..may.len()]);
+    for (row, may) in may.iter_mut().enumerate() {
+        let (mut sum, mut limit) = (0.0, 0.0);
+        for at in 0..N {
+            // numbers of their own, or else the choice between two would be one of addresses
+            let Sieve { weight, missing_weight, .. } = sieves[at];
+            let mean = means[at][row];
+            let weight = if mean > Column::LIMIT { missing_weight } else { weight };
+            sum += weight * least(mean, sieves[at]);
+            limit += weight * allowed;
+        }
+        *may = passes(sum, limit);
     }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn add_least_of(mean: &[f32], sieve: &Sieve, sum: &mut [f32]) {
-    let s = *sieve;
-    for (&mean, sum) in mean.iter().zip(sum) {
-        *sum += s.weight * least(mean, &s);
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-fn add_least_and_limit(mean: &[f32], sieve: &Sieve, allowed: f32, sum: &mut [f32], limit: &mut [f32]) {
+fn add_least(mean: &[f32], sieve: &Sieve, allowed: f32, sum: &mut [f32], limit: &mut [f32]) {
     let s = *sieve;
     for ((&mean, sum), limit) in mean.iter().zip(sum).zip(limit) {
         let weight = if mean > Column::LIMIT { s.missing_weight } else { s.weight };
-        *sum += weight * least(mean, &s);
+        *sum += weight * least(mean, s);
         *limit += weight * allowed;
     }
 }
 
-/// What the squared shortfall of a row is at least.
-#[inline(always)]
-fn least(mean: f32, s: &Sieve) -> f32 {
-    let outside = larger(larger(s.lo - mean, mean - s.hi), 0.0);
-    let distance = smaller(outside, s.limit) * s.inv_tolerance;
-    if mean > Column::LIMIT { s.missing_least } else { distance * distance }
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn not_above(sum: &[f32], limit: &[f32], may: &mut [u8]) {
+    for ((may, &sum), &limit) in may.iter_mut().zip(sum).zip(limit) {
+        *may = passes(sum, limit);
+    }
 }
 
-/// Which of up to 64 numbers are not above their limits, as bits; what nothing counts for has no limit, and is none of them.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
-pub(crate) fn not_above(sum: &[f32], limit: &[f32]) -> u64 {
-    let mut bytes = [0u8; 64];
-    for ((byte, sum), limit) in bytes.iter_mut().zip(sum).zip(limit) {
-        *byte = u8::from(sum <= limit) & u8::from(*limit > 0.0);
-    }
+/// Whether a row may score what its limit stands for; what nothing counts for has no limit, and does not pass.
+#[inline(always)]
+fn passes(sum: f32, limit: f32) -> u8 {
+    u8::from(sum <= limit) & u8::from(limit > 0.0)
+}
+
+/// What the squared shortfall of a row is at least.
+#[inline(always)]
+fn least(mean: f32, sieve: Sieve) -> f32 {
+    let Sieve { lo, hi, inv_tolerance, limit, missing_least, .. } = sieve;
+    let outside = larger(larger(lo - mean, mean - hi), 0.0);
+    let distance = smaller(outside, limit) * inv_tolerance;
+    if mean > Column::LIMIT { missing_least } else { distance * distance }
+}
+
+/// Up to 64 bytes that are 0 or 1, as bits.
+#[inline(always)]
+pub(crate) fn bits(bytes: &[u8]) -> u64 {
     // the product moves the lowest bit of byte k to bit 56 + k
-    let bits = |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    bytes.as_chunks::<8>().0.iter().enumerate().map(|(at, eight)| bits(eight) << (8 * at)).sum()
+    let of_eight = |eight: u64| eight.wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut last = [0u8; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = eights.iter().chain(std::iter::once(&last)).map(|eight| of_eight(u64::from_le_bytes(*eight)));
+    words.take(8).enumerate().fold(0, |word, (at, bits)| word | bits << (8 * at))
 }
 
 /// The instruction set that the loops run with.
@@ -185,15 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn bits_say_which_numbers_are_not_above_their_limits() {
+    fn bytes_become_bits() {
         for count in [0, 1, 7, 8, 9, 63, 64] {
-            let sum: Vec<f32> = (0..count).map(|at| (at * 37 % 11) as f32).collect();
-            let limit: Vec<f32> = (0..count).map(|at| (at % 8) as f32).collect();
-            let word = not_above(&sum, &limit);
-            for at in 0..64 {
-                let wanted = at < count && sum[at] <= limit[at] && limit[at] > 0.0;
-                assert_eq!(word >> at & 1 == 1, wanted, "{at} of {count}");
-            }
+            let bytes: Vec<u8> = (0..count).map(|at| (at * 37 % 11 % 2) as u8).collect();
+            let word = bits(&bytes);
+            assert!((0..64).all(|at| word >> at & 1 == u64::from(bytes.get(at) == Some(&1))), "{count}");
         }
     }
 

@@ -102,6 +102,8 @@ pub(crate) struct Health {
     version: Option<u64>,
     /// The device that searches.
     device: Option<String>,
+    /// Why it was chosen, or what is wrong with it now: lost, or with less memory than the data.
+    device_note: Option<String>,
     /// Number of materials that everyone may see.
     materials: Option<usize>,
 }
@@ -261,6 +263,7 @@ fn health(state: &AppState) -> Health {
         program: env!("CARGO_PKG_VERSION"),
         version: snapshot.as_ref().map(|s| s.version),
         device: hub.as_ref().map(|hub| hub.device().name().to_owned()),
+        device_note: hub.as_ref().and_then(|hub| hub.device().describe().note),
         materials: snapshot.as_deref().map(public),
     }
 }

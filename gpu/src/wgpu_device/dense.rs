@@ -25,8 +25,8 @@ struct Tile {
     queries: u32,
 }
 
-const ONE: Tile = Tile { rows: 1, queries: 1 };
-const MANY: Tile = Tile { rows: 4, queries: 8 };
+const ONE: Tile = Tile { rows: 4, queries: 1 };
+const MANY: Tile = Tile { rows: 8, queries: 8 };
 
 /// Kernels for one query and for several, by products and by differences.
 pub(super) struct PlacesPipelines {
