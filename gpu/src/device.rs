@@ -301,7 +301,7 @@ impl Device {
     /// # Errors
     /// [`GpuError::Device`] where they do not fit or the device is lost; queries are answered all the same.
     pub fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), GpuError> {
-        vectors.prepare(metric, self.inner.gpu.is_none());
+        vectors.prepare(metric);
         self.on_gpu(|gpu| gpu.load_vectors(vectors, metric))
     }
 
@@ -440,7 +440,7 @@ fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<WgpuDevice,
         device.spec(query, rows)
     };
     selftest::run(spec)
-        .and_then(|()| selftest::run_dense(|job| device.dense(job)))
+        .and_then(|()| selftest::run_dense(|job, bytes| device.dense_with(job, bytes)))
         .and_then(|()| selftest::run_histogram(|query| device.histogram(query)))
         .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
     device.release();
@@ -529,6 +529,66 @@ mod tests {
         }
         assert_eq!(device.spec(&query).unwrap(), before);
         assert_eq!(device.describe().note, None);
+    }
+
+    /// Four threads ask while the device is lost again and again: every answer is right, whoever gave it.
+    #[test]
+    fn a_device_that_is_lost_under_load_fails_no_query() {
+        let Some(device) = adapter() else { return };
+        let targets = [target(3000)];
+        let vectors = Vectors::new((0..3000).map(|at| (at * 7919 % 3001) as f32).collect(), 3).unwrap();
+        let spec = SpecQuery { targets: &targets, mask: None, k: 5 };
+        let queries = [5.0, 900.0, 2000.0, 17.0, 3.0, 2.5];
+        let nearest = NearestQuery {
+            vectors: &vectors,
+            queries: &queries,
+            metric: Metric::L2,
+            masks: crate::Masks::All,
+            leave_out: None,
+            k: 20,
+        };
+        let edges = [10.0, 500.0];
+        let histogram = HistogramQuery { column: &targets[0].column, mask: None, edges: &edges };
+        let cpu = Device::cpu();
+        let right = (
+            cpu.exact(&spec).unwrap().hits,
+            cpu.nearest(&nearest).unwrap().neighbours,
+            cpu.histogram(&histogram).unwrap().bins,
+        );
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let (by_gpu, by_cpu) = (std::sync::atomic::AtomicUsize::new(0), std::sync::atomic::AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let hits = device.exact(&spec).unwrap();
+                        let neighbours = device.nearest(&nearest).unwrap();
+                        let counts = device.histogram(&histogram).unwrap();
+                        let counter = if neighbours.note.is_none() { &by_gpu } else { &by_cpu };
+                        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        assert_eq!((hits.hits, neighbours.neighbours, counts.bins), right.clone());
+                    }
+                });
+            }
+            let patience = Instant::now() + Duration::from_secs(120);
+            let wait_for = |what: &dyn Fn() -> bool| {
+                while !what() && Instant::now() < patience {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            for _ in 0..3 {
+                let before = by_gpu.load(std::sync::atomic::Ordering::Relaxed);
+                wait_for(&|| by_gpu.load(std::sync::atomic::Ordering::Relaxed) > before + 3);
+                if let Slot::Ready(ready) = &*device.inner.gpu.as_ref().unwrap().slot() {
+                    ready.lose();
+                }
+                let before = by_cpu.load(std::sync::atomic::Ordering::Relaxed);
+                wait_for(&|| by_cpu.load(std::sync::atomic::Ordering::Relaxed) > before);
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(Instant::now() < patience, "it was not lost, or never came back");
+        });
+        assert!(by_gpu.into_inner() >= 9 && by_cpu.into_inner() >= 3);
     }
 
     #[test]

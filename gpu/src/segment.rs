@@ -51,7 +51,7 @@ pub(crate) fn largest_binding(limits: &wgpu::Limits) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Column { id: u64, segment: usize },
-    Vectors { id: u64, metric: Metric, segment: usize },
+    Vectors { id: u64, metric: Metric, as_bytes: bool, segment: usize },
 }
 
 #[derive(Debug)]
@@ -216,37 +216,87 @@ pub(crate) fn upload_vectors(
     metric: Metric,
     (first, rows): (usize, usize),
 ) -> Vec<wgpu::Buffer> {
-    let (dims, block, terms) = (vectors.dims(), BLOCK as usize, vectors.terms(metric));
+    let (dims, terms) = (vectors.dims(), vectors.terms(metric));
     let values = terms.values(vectors.values());
-    let fours = fours(dims);
+    let row = |row: usize| &values[row * dims..][..dims];
+    let to = upload_blocks(device, queue, fours(dims), row, 0f32, (first, rows));
+    let of_rows = buffer(device, "terms of vectors", rows as u64 * 8);
+    let pair = |row: usize| {
+        let scale = terms.scale().map_or(terms.same_scale(), |scale| scale[row]);
+        [scale, terms.offset()[row].max(ALWAYS)]
+    };
+    upload_rows(queue, &of_rows, pair, (first, rows));
+    vec![to, of_rows]
+}
+
+/// A segment of vectors as bytes, and scale, offset and width of each row; [`upload_vectors`] for L1, which has none.
+pub(crate) fn upload_codes(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    vectors: &Vectors,
+    metric: Metric,
+    (first, rows): (usize, usize),
+) -> Vec<wgpu::Buffer> {
+    let terms = vectors.terms(metric);
+    let Some(codes) = terms.codes(vectors.values(), vectors.dims()) else {
+        return upload_vectors(device, queue, vectors, metric, (first, rows));
+    };
+    let words: &[u32] =
+        &bytemuck::pod_collect_to_vec::<i8, u32>(&codes.codes[first * codes.stride..][..rows * codes.stride]);
+    let of_row = codes.stride / 4;
+    let row = |row: usize| &words[(row - first) * of_row..][..of_row];
+    let to = upload_blocks(device, queue, codes.stride / 16, row, 0u32, (first, rows));
+    let of_rows = buffer(device, "terms of bytes", rows as u64 * 16);
+    let four = |row: usize| [codes.scale[row], terms.offset()[row].max(ALWAYS), codes.width[row], 0.0];
+    upload_rows(queue, &of_rows, four, (first, rows));
+    vec![to, of_rows]
+}
+
+/// Bytes of one row of vectors as bytes: its codes, and its terms.
+pub(crate) fn code_bytes(dims: usize) -> u64 {
+    dims.next_multiple_of(crate::codes::STRIDE) as u64 + 16
+}
+
+/// Rows of `steps` times four words of 4 bytes each, in blocks.
+fn upload_blocks<'v, T: bytemuck::Pod>(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    steps: usize,
+    row: impl Fn(usize) -> &'v [T],
+    zero: T,
+    (first, rows): (usize, usize),
+) -> wgpu::Buffer {
+    let block = BLOCK as usize;
     let blocks = rows.div_ceil(block);
-    let to = buffer(device, "vectors", (blocks * block) as u64 * vector_bytes(dims));
-    let at_once = (UPLOAD_BYTES / (block * fours * 16)).max(1);
+    let to = buffer(device, "vectors", (blocks * block * steps * 16) as u64);
+    let at_once = (UPLOAD_BYTES / (block * steps * 16)).max(1);
     let piece = |start: usize| {
-        let mut piece = vec![0f32; (blocks - start).min(at_once) * block * fours * 4];
-        for (at, of_block) in piece.chunks_exact_mut(block * fours * 4).enumerate() {
+        let mut piece = vec![zero; (blocks - start).min(at_once) * block * steps * 4];
+        for (at, of_block) in piece.chunks_exact_mut(block * steps * 4).enumerate() {
             let from = (start + at) * block;
             for lane in 0..block.min(rows - from) {
-                let row = &values[(first + from + lane) * dims..][..dims];
-                for (c, four) in row.chunks(4).enumerate() {
-                    of_block[(c * block + lane) * 4..][..four.len()].copy_from_slice(four);
+                for (step, four) in row(first + from + lane).chunks(4).enumerate() {
+                    of_block[(step * block + lane) * 4..][..four.len()].copy_from_slice(four);
                 }
             }
         }
         piece
     };
     write(queue, &to, (0..blocks).step_by(at_once).map(piece));
-    let of_rows = buffer(device, "terms of vectors", rows as u64 * 8);
-    let pairs = |start: usize| {
-        let span = first + start..first + rows.min(start + UPLOAD_BYTES / 8);
-        let pair = |row: usize| {
-            let scale = terms.scale().map_or(terms.same_scale(), |scale| scale[row]);
-            [scale, terms.offset()[row].max(ALWAYS)]
-        };
-        span.map(pair).collect::<Vec<_>>()
-    };
-    write(queue, &of_rows, (0..rows).step_by(UPLOAD_BYTES / 8).map(pairs));
-    vec![to, of_rows]
+    to
+}
+
+/// A few numbers of each row.
+fn upload_rows<const N: usize>(
+    queue: &wgpu::Queue,
+    to: &wgpu::Buffer,
+    numbers: impl Fn(usize) -> [f32; N],
+    (first, rows): (usize, usize),
+) {
+    let at_once = UPLOAD_BYTES / (4 * N);
+    let piece =
+        |start: usize| (first + start..first + rows.min(start + at_once)).flat_map(&numbers).collect::<Vec<f32>>();
+    write(queue, to, (0..rows).step_by(at_once).map(piece));
 }
 
 #[cfg(test)]

@@ -42,9 +42,9 @@ pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Resu
     Ok(())
 }
 
-/// Asks a device for neighbours that are known from the f64 reference; says which are wrong.
+/// Asks a device for neighbours that are known from the f64 reference, by bytes first or not; says which are wrong.
 pub(crate) fn run_dense<E: std::fmt::Display>(
-    mut ask: impl FnMut(&Job) -> Result<Vec<Vec<Neighbour>>, E>,
+    mut ask: impl FnMut(&Job, bool) -> Result<Vec<Vec<Neighbour>>, E>,
 ) -> Result<(), String> {
     const DIMS: usize = 21;
     const VECTORS: usize = 2_011;
@@ -54,10 +54,10 @@ pub(crate) fn run_dense<E: std::fmt::Display>(
     let queries: Vec<f32> = (0..11 * DIMS).map(|at| noise(at, 42) - 0.5).collect();
     for (metric, count) in Metric::ALL.into_iter().flat_map(|metric| [(metric, 1), (metric, 11)]) {
         let queries = &queries[..count * DIMS];
-        for (masks, k) in [(Masks::All, 7), (Masks::Shared(&mask), 300)] {
+        for (masks, k, bytes) in [(Masks::All, 7, false), (Masks::Shared(&mask), 300, false), (Masks::All, 5, true)] {
             let goal = Goal::Nearest(k);
             let job = Job { vectors: &vectors, queries, metric, masks, leave_out: None, goal };
-            let found = ask(&job).map_err(|e| format!("{metric:?}: {e}"))?;
+            let found = ask(&job, bytes).map_err(|e| format!("{metric:?}: {e}"))?;
             let wrong = (0..count).find(|&at| found.get(at) != Some(&dense_cpu::in_f64(&job, at)));
             if let Some(at) = wrong {
                 return Err(format!("{metric:?}: the {k} neighbours of vector {at} are not those of the reference"));
@@ -137,17 +137,17 @@ mod tests {
 
     #[test]
     fn wrong_neighbours_and_counts_are_found() {
-        let right = |job: &Job| Ok::<_, String>(dense_cpu::answer(job));
+        let right = |job: &Job, _| Ok::<_, String>(dense_cpu::answer(job));
         assert_eq!(run_dense(right), Ok(()));
-        let wrong = |job: &Job| {
-            right(job).map(|mut found| {
+        let wrong = |job: &Job, bytes| {
+            right(job, bytes).map(|mut found| {
                 let last = found.len() - 1;
                 found[last].swap(3, 4);
                 found
             })
         };
         assert_eq!(run_dense(wrong), Err("L2: the 7 neighbours of vector 0 are not those of the reference".to_owned()));
-        assert_eq!(run_dense(|_| Err("broken")), Err("L2: broken".to_owned()));
+        assert_eq!(run_dense(|_, _| Err("broken")), Err("L2: broken".to_owned()));
         let counted = |query: &HistogramQuery| Ok::<_, String>(crate::histogram::on_cpu(query));
         assert_eq!(run_histogram(counted), Ok(()));
         let moved = |query: &HistogramQuery| {

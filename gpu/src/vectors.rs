@@ -87,10 +87,10 @@ impl Vectors {
         &self.values[row * self.dims..][..self.dims]
     }
 
-    /// Makes all that searches by this metric need, on the CPU or elsewhere.
-    pub(crate) fn prepare(&self, metric: Metric, on_cpu: bool) {
+    /// Makes all that searches by this metric need.
+    pub(crate) fn prepare(&self, metric: Metric) {
         let terms = self.terms(metric);
-        if on_cpu && Codes::pay(self.values.len(), self.dims) {
+        if Codes::pay(self.values.len(), self.dims) {
             terms.codes(&self.values, self.dims);
         }
     }

@@ -1,12 +1,16 @@
 //! Searches among vectors: kernels give the places of all rows, of which the lowest are candidates, and f64 decides.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::select::{Chosen, Segment};
-use super::{Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout, mask_bytes, pipeline};
+use super::{Binding, Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout_of, mask_bytes, pipeline};
+use crate::codes::Codes;
 use crate::dense_cpu::{cut, in_f64, measure, ordered, unordered};
 use crate::margin::KernelQuery;
 use crate::nearest::{Goal, Job};
 use crate::segment::{ALWAYS, fours, largest_binding};
-use crate::shader::{self, BLOCK};
+use crate::shader::{BLOCK, PlacesKernel, Sum, UNIFORM_FOURS};
 use crate::{Masks, Metric, Neighbour};
 
 /// Bytes of the places of all rows: bounds the queries that are answered at once.
@@ -18,31 +22,44 @@ const ALL_FROM: usize = 16_384;
 /// Keys of each query that a search within a distance has room for at first.
 const WITHIN_ROOM: u32 = 1024;
 
-/// Rows and queries that one invocation compares.
-#[derive(Debug, Clone, Copy)]
-struct Tile {
-    rows: u32,
-    queries: u32,
+/// The kernels for one query and for several: rows and queries that one invocation compares.
+const ONE: (u32, u32) = (4, 1);
+const MANY: (u32, u32) = (4, 8);
+
+/// All kernels for vectors.
+#[cfg(test)]
+pub(crate) fn places_kernels() -> impl Iterator<Item = PlacesKernel> {
+    let sums = [
+        (Sum::Products, ONE),
+        (Sum::Products, MANY),
+        (Sum::Differences, ONE),
+        (Sum::Differences, MANY),
+        (Sum::Bytes, ONE),
+    ];
+    sums.into_iter()
+        .flat_map(|(sum, (rows, queries))| [true, false].map(|uniform| PlacesKernel { sum, rows, queries, uniform }))
 }
 
-const ONE: Tile = Tile { rows: 4, queries: 1 };
-const MANY: Tile = Tile { rows: 8, queries: 8 };
-
-/// Kernels for one query and for several, by products and by differences.
-pub(super) struct PlacesPipelines {
-    products: [wgpu::ComputePipeline; 2],
-    differences: [wgpu::ComputePipeline; 2],
-}
+/// The kernels that were wanted so far; the self-test wants all that usual vectors want.
+#[derive(Default)]
+pub(super) struct PlacesPipelines(Mutex<HashMap<PlacesKernel, wgpu::ComputePipeline>>);
 
 impl PlacesPipelines {
-    pub(super) fn new(device: &wgpu::Device) -> PlacesPipelines {
-        let layout = layout(device, size_of::<Params>(), &[true, true, true, true, true, false]);
-        let made = |differences| {
-            [ONE, MANY].map(|Tile { rows, queries }| {
-                pipeline(device, &shader::places(rows, queries, differences), "score", &layout)
-            })
+    fn get(&self, device: &wgpu::Device, kernel: PlacesKernel) -> wgpu::ComputePipeline {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let params = Binding::Uniform { bytes: size_of::<Params>() as u64 };
+            let queries = match kernel.uniform {
+                true => Binding::Uniform { bytes: 16 * UNIFORM_FOURS as u64 },
+                false => Binding::READ,
+            };
+            let layout = layout_of(
+                device,
+                &[params, Binding::READ, Binding::READ, queries, Binding::READ, Binding::READ, Binding::WRITE],
+            );
+            pipeline(device, &kernel.text(), "score", &layout)
         };
-        PlacesPipelines { products: made(false), differences: made(true) }
+        made.entry(kernel).or_insert_with(make).clone()
     }
 }
 
@@ -52,6 +69,7 @@ pub(super) struct Scratch {
     places: Vec<Option<wgpu::Buffer>>,
     masks: Vec<Option<wgpu::Buffer>>,
     queries: Option<wgpu::Buffer>,
+    uniform_queries: Option<wgpu::Buffer>,
     left_out: Option<wgpu::Buffer>,
     uniforms: Option<wgpu::Buffer>,
 }
@@ -62,13 +80,14 @@ struct Params {
     rows: u32,
     first_row: u32,
     first_block: u32,
-    fours: u32,
+    steps: u32,
     first_query: u32,
     queries: u32,
     stride: u32,
     flags: u32,
     mask_words: u32,
-    pad: [u32; 3],
+    length: f32,
+    pad: [u32; 2],
 }
 
 const MASKED: u32 = 1;
@@ -88,6 +107,11 @@ type Candidates = Vec<(f32, u32)>;
 impl WgpuDevice {
     /// The answer to a checked batch. Where memory is short, everything is freed and it is tried once more.
     pub(crate) fn dense(&self, job: &Job) -> Result<Vec<Vec<Neighbour>>, Failure> {
+        self.dense_with(job, Codes::pay(job.vectors.values().len(), job.vectors.dims()))
+    }
+
+    /// The answer, for a single query by bytes first or not.
+    pub(crate) fn dense_with(&self, job: &Job, bytes: bool) -> Result<Vec<Vec<Neighbour>>, Failure> {
         let mut neighbours = vec![Vec::new(); job.count()];
         if job.goal == Goal::Nearest(0) || job.vectors.is_empty() {
             return Ok(neighbours);
@@ -101,10 +125,11 @@ impl WgpuDevice {
             }
         }
         match job.goal {
-            Goal::Nearest(k) => self.nearest(job, k, forms, &mut neighbours)?,
+            Goal::Nearest(k) => self.nearest(job, k, bytes && job.metric != Metric::L1, forms, &mut neighbours)?,
             Goal::Within(radius) => {
                 let bounds: Vec<f32> = forms.iter().map(|(_, form)| form.bound(form.value(radius))).collect();
-                let found = self.with_memory(|memory| self.candidates(memory, job, &forms, Wanted::UpTo(&bounds)))?;
+                let found =
+                    self.with_memory(|memory| self.candidates(memory, job, &forms, Wanted::UpTo(&bounds), false))?;
                 for ((at, _), found) in forms.iter().zip(found) {
                     neighbours[*at] = decided(job, *at, &found);
                 }
@@ -113,23 +138,27 @@ impl WgpuDevice {
         Ok(neighbours)
     }
 
-    /// Asks for somewhat more rows than are wanted, and for more yet where no bound shows that these are enough.
+    /// Asks for somewhat more rows than are wanted, and for more yet where no bound shows that these are enough. A single query
+    /// asks by bytes first, for yet more, since they tell less apart.
     fn nearest(
         &self,
         job: &Job,
         k: usize,
+        bytes: bool,
         mut asked: Vec<(usize, KernelQuery)>,
         neighbours: &mut [Vec<Neighbour>],
     ) -> Result<(), Failure> {
         let rows = job.vectors.len();
-        let mut wanted = (k + k / 2 + 32).min(rows);
+        let usual = (k + k / 2 + 32).min(rows);
+        let mut by_bytes = bytes && asked.len() == 1;
+        let mut wanted = if by_bytes { (8 * k + 256).min(rows) } else { usual };
         while !asked.is_empty() {
             if wanted > ALL_FROM.max(2 * k + 32) {
                 asked.iter().for_each(|(at, _)| neighbours[*at] = in_f64(job, *at));
                 return Ok(());
             }
-            let found =
-                self.with_memory(|memory| self.candidates(memory, job, &asked, Wanted::Lowest(wanted as u32)))?;
+            let found = self
+                .with_memory(|memory| self.candidates(memory, job, &asked, Wanted::Lowest(wanted as u32), by_bytes))?;
             let mut doubtful = Vec::new();
             for ((at, form), found) in asked.into_iter().zip(found) {
                 let best = decided(job, at, &found);
@@ -143,7 +172,8 @@ impl WgpuDevice {
                 if certain { neighbours[at] = best } else { doubtful.push((at, form)) }
             }
             asked = doubtful;
-            wanted = (8 * wanted).min(rows);
+            wanted = if by_bytes { usual } else { (8 * wanted).min(rows) };
+            by_bytes = false;
         }
         Ok(())
     }
@@ -155,6 +185,7 @@ impl WgpuDevice {
         job: &Job,
         queries: &[(usize, KernelQuery)],
         wanted: Wanted,
+        by_bytes: bool,
     ) -> Result<Vec<Candidates>, Failure> {
         let rows = job.vectors.len() as u64;
         let segment = rows.min(u64::from(self.vector_cut(job.vectors.dims()).rows_per_segment()));
@@ -173,7 +204,7 @@ impl WgpuDevice {
                 Wanted::Lowest(k) => Wanted::Lowest(k),
                 Wanted::UpTo(bounds) => Wanted::UpTo(&bounds[at * at_once..][..queries.len()]),
             };
-            found.append(&mut self.batch(memory, job, queries, wanted, k)?);
+            found.append(&mut self.batch(memory, job, queries, wanted, k, by_bytes)?);
         }
         Ok(found)
     }
@@ -185,12 +216,13 @@ impl WgpuDevice {
         queries: &[(usize, KernelQuery)],
         wanted: Wanted,
         mut k: u32,
+        by_bytes: bool,
     ) -> Result<Vec<Candidates>, Failure> {
         let count = queries.len() as u32;
         let cut = self.vector_cut(job.vectors.dims());
         let spans: Vec<(usize, usize)> = cut.segments(job.vectors.len()).collect();
         let mut commands = self.commands();
-        self.places(memory, &mut commands, job, queries, &spans)?;
+        self.places(memory, &mut commands, job, queries, &spans, by_bytes)?;
         let keys: Option<Vec<u32>> = match wanted {
             Wanted::Lowest(_) => None,
             // rows that are always candidates lie at ALWAYS, or a little away from it
@@ -234,18 +266,32 @@ impl WgpuDevice {
         job: &Job,
         queries: &[(usize, KernelQuery)],
         spans: &[(usize, usize)],
+        by_bytes: bool,
     ) -> Result<(), Failure> {
         let Memory { residents, dense: scratch, .. } = memory;
         let dims = job.vectors.dims();
-        let fours = fours(dims);
-        let tile = if queries.len() == 1 { ONE } else { MANY };
-        let pipelines = if job.metric == Metric::L1 { &self.places.differences } else { &self.places.products };
-        let pipeline = &pipelines[usize::from(tile.queries > 1)];
+        let (rows, tile) = if queries.len() == 1 { ONE } else { MANY };
+        let codes = if by_bytes { job.vectors.terms(job.metric).codes(job.vectors.values(), dims) } else { None };
+        let sum = match (codes, job.metric) {
+            (Some(_), _) => Sum::Bytes,
+            (None, Metric::L1) => Sum::Differences,
+            (None, _) => Sum::Products,
+        };
+        let mut kernel = PlacesKernel { sum, rows, queries: tile, uniform: false };
+        let steps = fours(dims).div_ceil(kernel.fours_of_step());
+        let fours = steps * kernel.fours_of_step();
+        kernel.uniform = fours * tile as usize <= UNIFORM_FOURS;
+        let pipeline = &self.places.get(&self.device, kernel);
 
-        let mut components = vec![0f32; queries.len().next_multiple_of(tile.queries as usize) * fours * 4];
-        for ((_, query), to) in queries.iter().zip(components.chunks_exact_mut(fours * 4)) {
-            to[..dims].copy_from_slice(&query.components);
+        // query by query; each tile begins where a uniform binding may
+        let of_tile = if kernel.uniform { UNIFORM_FOURS } else { fours * tile as usize } * 4;
+        let mut components = vec![0f32; queries.len().div_ceil(tile as usize) * of_tile];
+        for (queries, to) in queries.chunks(tile as usize).zip(components.chunks_exact_mut(of_tile)) {
+            for ((_, query), to) in queries.iter().zip(to.chunks_exact_mut(fours * 4)) {
+                to[..dims].copy_from_slice(&query.components);
+            }
         }
+        let length = codes.map_or(0.0, |codes| codes.query(&queries[0].1.components).length);
         let left_out: Vec<u32> =
             queries.iter().map(|(at, _)| job.leave_out.map_or(u32::MAX, |rows| rows[*at])).collect();
         let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
@@ -254,27 +300,29 @@ impl WgpuDevice {
             self.queue.write_buffer(&buffer, 0, bytes);
             buffer
         };
-        let components = written(&mut scratch.queries, bytemuck::cast_slice(&components), storage);
+        let components = match kernel.uniform {
+            true => written(&mut scratch.uniform_queries, bytemuck::cast_slice(&components), UNIFORM),
+            false => written(&mut scratch.queries, bytemuck::cast_slice(&components), storage),
+        };
         let left_out = written(&mut scratch.left_out, bytemuck::cast_slice(&left_out), storage);
 
         // every dispatch is a tile of queries, and as many blocks as its work allows
-        let block_work = u64::from(BLOCK) * 4 * fours as u64 * u64::from(tile.queries);
-        let blocks_at_once = (DISPATCH_WORK / block_work).clamp(1, 65_535) as u32 / tile.rows * tile.rows;
-        let blocks_at_once = blocks_at_once.max(tile.rows);
+        let block_work = u64::from(BLOCK) * 4 * fours as u64 * u64::from(tile);
+        let blocks_at_once = ((DISPATCH_WORK / block_work).clamp(1, 65_535) as u32 / kernel.rows).max(1) * kernel.rows;
         let mut uniforms = Uniforms::new(&self.limits);
-        let mut steps: Vec<Vec<(u32, [u32; 2])>> = Vec::new();
+        let mut dispatches: Vec<Vec<([u32; 2], u32)>> = Vec::new();
         for &(first, rows) in spans {
             let mut of_segment = Vec::new();
             let blocks = (rows as u32).div_ceil(BLOCK);
-            for first_query in (0..queries.len() as u32).step_by(tile.queries as usize) {
+            for first_query in (0..queries.len() as u32).step_by(tile as usize) {
                 for first_block in (0..blocks).step_by(blocks_at_once as usize) {
                     let uniform = uniforms.push(&Params {
                         rows: rows as u32,
                         first_row: first as u32,
                         first_block,
-                        fours: fours as u32,
+                        steps: steps as u32,
                         first_query,
-                        queries: (queries.len() as u32 - first_query).min(tile.queries),
+                        queries: (queries.len() as u32 - first_query).min(tile),
                         stride: rows as u32,
                         flags: if matches!(job.masks, Masks::All) { 0 } else { MASKED },
                         mask_words: if matches!(job.masks, Masks::Each(_)) {
@@ -282,18 +330,19 @@ impl WgpuDevice {
                         } else {
                             0
                         },
-                        pad: [0; 3],
+                        length,
+                        pad: [0; 2],
                     });
-                    let groups = (blocks - first_block).min(blocks_at_once).div_ceil(tile.rows);
-                    of_segment.push((uniform, [groups, 1]));
+                    let groups = (blocks - first_block).min(blocks_at_once).div_ceil(kernel.rows);
+                    of_segment.push(([uniform, first_query / tile * 4 * of_tile as u32], groups));
                 }
             }
-            steps.push(of_segment);
+            dispatches.push(of_segment);
         }
         let params = written(&mut scratch.uniforms, &uniforms.bytes, UNIFORM);
         scratch.places.resize_with(spans.len().max(scratch.places.len()), || None);
         scratch.masks.resize_with(spans.len().max(scratch.masks.len()), || None);
-        for (segment, (&(first, rows), steps)) in spans.iter().zip(&steps).enumerate() {
+        for (segment, (&(first, rows), dispatches)) in spans.iter().zip(&dispatches).enumerate() {
             let bits = match job.masks {
                 Masks::All => vec![0; 16],
                 Masks::Shared(mask) => mask_bytes(&mask.words()[first / 64..(first + rows).div_ceil(64)]),
@@ -305,11 +354,33 @@ impl WgpuDevice {
             let mask = written(&mut scratch.masks[segment], &bits, storage);
             let bytes = 4 * rows as u64 * queries.len() as u64;
             let places = self.grown(&mut scratch.places[segment], bytes, wgpu::BufferUsages::STORAGE).clone();
-            let [values, terms] = self.vectors(residents, job.vectors, job.metric, segment)?;
-            let bound = [&values, &terms, &components, &mask, &left_out, &places];
-            let group = self.group(pipeline, &params, size_of::<Params>(), bound.into_iter());
-            for &(uniform, groups) in steps {
-                commands.run(pipeline, &group, uniform, groups);
+            let [values, terms] = self.vectors(residents, job.vectors, job.metric, codes.is_some(), segment)?;
+            let part = |buffer, bytes| {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: 0,
+                    size: wgpu::BufferSize::new(bytes),
+                })
+            };
+            let queries = match kernel.uniform {
+                true => part(&components, 4 * of_tile as u64),
+                false => components.as_entire_binding(),
+            };
+            let group = self.group_of(
+                pipeline,
+                [
+                    part(&params, size_of::<Params>() as u64),
+                    values.as_entire_binding(),
+                    terms.as_entire_binding(),
+                    queries,
+                    mask.as_entire_binding(),
+                    left_out.as_entire_binding(),
+                    places.as_entire_binding(),
+                ],
+            );
+            for (offsets, groups) in dispatches {
+                let offsets = if kernel.uniform { &offsets[..] } else { &offsets[..1] };
+                commands.run(pipeline, &group, offsets, [*groups, 1]);
                 commands.submit()?;
             }
         }

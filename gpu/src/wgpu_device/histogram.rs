@@ -57,7 +57,7 @@ impl WgpuDevice {
             let bound = [&column, &mask, &edges, &counts];
             let group = self.group(&self.histogram, &params, size_of::<Params>(), bound.into_iter());
             for (uniform, groups) in steps {
-                commands.run(&self.histogram, &group, uniform, [groups, 1]);
+                commands.run(&self.histogram, &group, &[uniform], [groups, 1]);
                 commands.submit()?;
             }
         }

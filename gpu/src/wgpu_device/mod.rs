@@ -10,11 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::adapter::{self, AdapterReport, block_on};
-use crate::segment::{Cut, Key, ROW_BYTES, Residents, upload_column, upload_vectors, vector_bytes};
+use crate::codes::Codes;
+use crate::segment::{
+    Cut, Key, ROW_BYTES, Residents, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
+};
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
 use crate::{Column, GpuError, Metric, Vectors};
 
 use dense::PlacesPipelines;
+#[cfg(test)]
+pub(crate) use dense::places_kernels;
 use select::{Scratch as SelectScratch, SelectPipelines};
 
 /// Rows of one dispatch of a kernel that looks once at each: bounds both its time and its work groups (65,535 in one
@@ -117,9 +122,9 @@ impl WgpuDevice {
 
         let built = guarded(&device, || {
             let score = spec::pipeline(&device);
-            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device), PlacesPipelines::new(&device)))
+            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device)))
         });
-        let (score, histogram, select, places) = built.map_err(|failure| refuse(failure.to_string()))?;
+        let (score, histogram, select) = built.map_err(|failure| refuse(failure.to_string()))?;
         let cut = Cut::new(&limits, ROW_BYTES, segment_rows);
         let memory = Mutex::new(Memory {
             residents: Residents::new(memory),
@@ -134,7 +139,7 @@ impl WgpuDevice {
             score,
             histogram,
             select,
-            places,
+            places: PlacesPipelines::default(),
             cut,
             segment_rows,
             limits,
@@ -167,7 +172,10 @@ impl WgpuDevice {
     pub(crate) fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), Failure> {
         self.with_memory(|memory| {
             for segment in 0..self.vector_cut(vectors.dims()).segments(vectors.len()).count() {
-                self.vectors(&mut memory.residents, vectors, metric, segment)?;
+                self.vectors(&mut memory.residents, vectors, metric, false, segment)?;
+                if metric != Metric::L1 && Codes::pay(vectors.values().len(), vectors.dims()) {
+                    self.vectors(&mut memory.residents, vectors, metric, true, segment)?;
+                }
             }
             self.wait(None)
         })
@@ -232,21 +240,25 @@ impl WgpuDevice {
         Ok(buffers[0].clone())
     }
 
-    /// Values and terms of a segment of vectors, uploaded where they are not there.
+    /// Values and terms of a segment of vectors, as numbers or as bytes, uploaded where they are not there.
     fn vectors(
         &self,
         residents: &mut Residents,
         vectors: &Arc<Vectors>,
         metric: Metric,
+        as_bytes: bool,
         segment: usize,
     ) -> Result<[wgpu::Buffer; 2], Failure> {
-        let key = Key::Vectors { id: vectors.id(), metric, segment };
+        let key = Key::Vectors { id: vectors.id(), metric, as_bytes, segment };
         let buffers = match residents.touch(key) {
             Some(buffers) => buffers,
             None => {
                 let span = nth(self.vector_cut(vectors.dims()), vectors.len(), segment)?;
-                self.make_room(residents, span.1 as u64 * (vector_bytes(vectors.dims()) + ROW_BYTES))?;
-                let buffers = upload_vectors(&self.device, &self.queue, vectors, metric, span);
+                let upload = if as_bytes { upload_codes } else { upload_vectors };
+                let bytes =
+                    if as_bytes { code_bytes(vectors.dims()) } else { vector_bytes(vectors.dims()) + ROW_BYTES };
+                self.make_room(residents, span.1 as u64 * bytes)?;
+                let buffers = upload(&self.device, &self.queue, vectors, metric, span);
                 residents.hold_vectors(key, vectors, buffers.clone());
                 buffers
             }
@@ -300,9 +312,16 @@ impl WgpuDevice {
             offset: 0,
             size: wgpu::BufferSize::new(uniform_bytes as u64),
         });
-        let resources = std::iter::once(uniform).chain(buffers.map(wgpu::Buffer::as_entire_binding));
-        let entries: Vec<_> =
-            resources.enumerate().map(|(at, resource)| wgpu::BindGroupEntry { binding: at as u32, resource }).collect();
+        self.group_of(pipeline, std::iter::once(uniform).chain(buffers.map(wgpu::Buffer::as_entire_binding)))
+    }
+
+    fn group_of<'a>(
+        &self,
+        pipeline: &wgpu::ComputePipeline,
+        resources: impl IntoIterator<Item = wgpu::BindingResource<'a>>,
+    ) -> wgpu::BindGroup {
+        let entry = |(at, resource)| wgpu::BindGroupEntry { binding: at as u32, resource };
+        let entries: Vec<_> = resources.into_iter().enumerate().map(entry).collect();
         let layout = &pipeline.get_bind_group_layout(0);
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
@@ -370,11 +389,11 @@ impl Commands<'_> {
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
-    /// Runs a kernel with the parameters that lie at `uniform`.
-    fn run(&mut self, pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup, uniform: u32, groups: [u32; 2]) {
+    /// Runs a kernel with the parameters that lie at these offsets of its uniform buffers.
+    fn run(&mut self, pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup, offsets: &[u32], groups: [u32; 2]) {
         let mut pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[uniform]);
+        pass.set_bind_group(0, group, offsets);
         pass.dispatch_workgroups(groups[0], groups[1], 1);
     }
 
@@ -435,20 +454,44 @@ fn pipeline(device: &wgpu::Device, text: &str, entry: &str, layout: &wgpu::BindG
     })
 }
 
+/// What is bound.
+#[derive(Clone, Copy)]
+enum Binding {
+    /// Parameters of a dispatch, at an offset of its own.
+    Uniform {
+        bytes: u64,
+    },
+    Storage {
+        read_only: bool,
+    },
+}
+
+impl Binding {
+    const READ: Binding = Binding::Storage { read_only: true };
+    const WRITE: Binding = Binding::Storage { read_only: false };
+}
+
 /// Parameters at 0, then storage buffers, read-only or not.
 fn layout(device: &wgpu::Device, uniform_bytes: usize, read_only: &[bool]) -> wgpu::BindGroupLayout {
-    let entry = |binding: u32, ty, has_dynamic_offset, min_binding_size| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size },
-        count: None,
+    let params = Binding::Uniform { bytes: uniform_bytes as u64 };
+    let storage = read_only.iter().map(|&read_only| Binding::Storage { read_only });
+    layout_of(device, &std::iter::once(params).chain(storage).collect::<Vec<_>>())
+}
+
+fn layout_of(device: &wgpu::Device, bindings: &[Binding]) -> wgpu::BindGroupLayout {
+    let entry = |(binding, &bound): (usize, &Binding)| {
+        let (ty, has_dynamic_offset, min_binding_size) = match bound {
+            Binding::Uniform { bytes } => (wgpu::BufferBindingType::Uniform, true, wgpu::BufferSize::new(bytes)),
+            Binding::Storage { read_only } => (wgpu::BufferBindingType::Storage { read_only }, false, None),
+        };
+        wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size },
+            count: None,
+        }
     };
-    let uniform = entry(0, wgpu::BufferBindingType::Uniform, true, wgpu::BufferSize::new(uniform_bytes as u64));
-    let storage = read_only
-        .iter()
-        .zip(1..)
-        .map(|(&read_only, binding)| entry(binding, wgpu::BufferBindingType::Storage { read_only }, false, None));
-    let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
+    let entries: Vec<_> = bindings.iter().enumerate().map(entry).collect();
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 

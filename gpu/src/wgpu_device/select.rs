@@ -154,7 +154,7 @@ impl WgpuDevice {
                 Kernel::Choose => choose,
                 Kernel::Collect => collect,
             };
-            commands.run(pipeline, &groups[step.segment], step.uniform, step.groups);
+            commands.run(pipeline, &groups[step.segment], &[step.uniform], step.groups);
         }
         Ok(())
     }

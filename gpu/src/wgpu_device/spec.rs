@@ -85,7 +85,7 @@ impl WgpuDevice {
             held.resize(TARGETS, held[0].clone());
             let bound = [&scratch.masks[step.segment], &scratch.scores[step.segment], &scratch.partial];
             let group = self.group(&self.score, &buffer, size_of::<Params>(), bound.into_iter().chain(&held));
-            commands.run(&self.score, &group, step.uniform, [step.groups, 1]);
+            commands.run(&self.score, &group, &[step.uniform], [step.groups, 1]);
             commands.submit()?;
         }
         let segments: Vec<Segment> = self
