@@ -311,7 +311,7 @@ impl When {
 }
 
 /// Is a text as the pattern says? `*` stands for any characters, or none.
-fn is_like(text: &str, pattern: &str) -> bool {
+pub(crate) fn is_like(text: &str, pattern: &str) -> bool {
     let Some((begin, rest)) = pattern.split_once('*') else { return text == pattern };
     let Some(mut left) = text.strip_prefix(begin) else { return false };
     let mut parts = rest.split('*').peekable();
