@@ -340,7 +340,7 @@ impl Table {
             if positions.insert(name.clone(), i).is_some() {
                 let why = match name.is_empty() {
                     true => "two columns have no name: where a title stands above the header, say skip = 1, the lines before \
-                             the header, in [read]; else name all columns by `columns` in [read]"
+                             the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml); else name all columns by `columns` in [read]"
                         .to_owned(),
                     false => format!(
                         "two columns are called `{name}`: rename one in the file, or name all columns by `columns` in [read]"

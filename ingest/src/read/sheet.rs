@@ -137,7 +137,7 @@ fn table(
         let title = headers.iter().find(|name| !name.is_empty()).cloned().unwrap_or_default();
         let why = format!(
             "its header row has one name, `{title}`, and the next row more cells: where it is a title, say skip = {}, the rows \
-             before the header, in [read]",
+             before the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml)",
             preface.first_row.unwrap_or(1)
         );
         return Err(ReadError::BadHeader { path: path(), why });
