@@ -74,7 +74,8 @@ pub struct Measurement {
     pub property: Arc<str>,
     /// The value in the dictionary's unit.
     pub value: f64,
-    /// The value as the source gave it, where its unit is not the dictionary's.
+    /// The value as the source gave it, where its unit is not the dictionary's, or where the source gave a bound (`<5`, the
+    /// condition `censored`) and `value` is what is believed of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_value: Option<f64>,
     /// The unit as the source gave it, where it is not the dictionary's.

@@ -4,6 +4,8 @@ use datasets::property::{Property, dictionary};
 use datasets::record::Evidence;
 use datasets::unit::Unit;
 
+use crate::mapping::BasisName;
+
 /// A header, understood as far as it can be.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
@@ -119,34 +121,178 @@ pub fn fitting_unit(header: &str, wanted: &Unit) -> Option<String> {
     })
 }
 
-/// Of what a column is the uncertainty, if its header says so (`density_std`, `uncertainty of density`).
-pub fn uncertainty_of(header: &str) -> Option<&str> {
-    const ENDS: [&str; 13] = [
-        "_std",
-        "_sd",
-        "_err",
-        "_error",
-        "_unc",
-        "_uncertainty",
-        "_stdev",
-        "_sigma",
-        " error",
-        " std",
-        " sd",
-        " uncertainty",
-        " ±",
-    ];
-    const STARTS: [&str; 7] =
-        ["uncertainty of ", "error of ", "standard deviation of ", "± ", "sd of ", "std of ", "std "];
-    let strip = |text: &str, from_end: bool| -> Option<usize> {
-        let part =
-            if from_end { header.get(header.len().checked_sub(text.len())?..)? } else { header.get(..text.len())? };
-        part.eq_ignore_ascii_case(text).then_some(text.len())
+/// What a header says of an uncertainty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deviation {
+    /// The header of what it is the uncertainty of, with its unit where it stands before the word; empty where the
+    /// header does not say it, or where the numbers are no single standard deviation (`2σ`).
+    pub of: String,
+    /// Whether the header can mean nothing else. `s`, `σ` and `Δ` are also symbols.
+    pub sure: bool,
+}
+
+/// Words for an uncertainty, in lower case.
+const DEVIATIONS: [&str; 30] = [
+    "std",
+    "std.",
+    "sd",
+    "s.d.",
+    "stdev",
+    "st.dev.",
+    "stddev",
+    "std dev",
+    "std_dev",
+    "std.dev.",
+    "std. dev.",
+    "standard deviation",
+    "standard_deviation",
+    "standard error",
+    "standardabweichung",
+    "stabw",
+    "err",
+    "err.",
+    "error",
+    "errors",
+    "fehler",
+    "messfehler",
+    "unc",
+    "unc.",
+    "uncertainty",
+    "unsicherheit",
+    "messunsicherheit",
+    "±",
+    "+/-",
+    "1σ",
+];
+/// Words that may be an uncertainty.
+const PERHAPS: [&str; 3] = ["s", "σ", "sigma"];
+/// What stands between a word and the rest of a header.
+const BETWEEN: [char; 9] = ['_', ' ', '/', '-', '.', ',', ':', ';', '|'];
+
+/// Of what a column is the uncertainty, if its header says so (`density_std`, `u(density)`, `Seebeck / σ (µV/K)`,
+/// `uncertainty of density`).
+pub fn uncertainty_of(header: &str) -> Option<Deviation> {
+    let text = header.trim();
+    let found = |of: &str, sure: bool| {
+        let of = of.trim_matches(|c| BETWEEN.contains(&c)).to_owned();
+        Some(Deviation { of, sure })
     };
-    let end = ENDS.iter().find_map(|e| Some(&header[..header.len() - strip(e, true)?]));
-    end.or_else(|| STARTS.iter().find_map(|s| Some(&header[strip(s, false)?..])))
-        .map(str::trim)
-        .filter(|t| !t.is_empty())
+    // `u(density) [g/cm3]`; a letter with a blank before its brackets is a symbol with a unit
+    if let Some((word, rest)) = text.split_once('(')
+        && let Some((inner, behind)) = rest.split_once(')')
+        && !inner.is_empty()
+    {
+        let lower = word.to_lowercase();
+        let plain_word = DEVIATIONS.contains(&lower.trim_end()) && Unit::parse(inner).is_err();
+        if plain_word || lower == "u" {
+            return found(&format!("{inner}{behind}"), true);
+        }
+        if PERHAPS.contains(&lower.as_str()) || lower == "δ" {
+            return found(&format!("{inner}{behind}"), false);
+        }
+    }
+    let (core, inner) = without_bracket(text);
+    let is_word = |part: &str| DEVIATIONS.contains(&part.trim().to_lowercase().as_str());
+    let is_twice = |part: &str| part.contains("2σ") || part.contains("3σ");
+    if text.split(['(', '[', '/', ' ', '_', ',']).any(is_twice) {
+        return found("", true);
+    }
+    if inner.is_some_and(|inner| inner.split([',', ';']).any(is_word)) {
+        return found(core, true);
+    }
+    // one of several header lines
+    let lines: Vec<&str> = core.split(" / ").map(str::trim).collect();
+    if let (true, Some(at)) = (lines.len() > 1, lines.iter().position(|line| is_perhaps(without_bracket(line).0))) {
+        let others: Vec<&str> = lines.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, line)| *line).collect();
+        return found(&others.join(" / "), is_word(without_bracket(lines[at]).0));
+    }
+    if is_word(core) {
+        return found("", true);
+    }
+    for (word, sure) in DEVIATIONS.iter().map(|word| (*word, true)).chain([("σ", false), ("sigma", false)]) {
+        let count = word.chars().count();
+        let is_mark = !word.contains(char::is_alphabetic);
+        let ends = core.char_indices().rev().nth(count - 1).filter(|(at, _)| core[*at..].to_lowercase() == word);
+        if let Some((at, _)) = ends
+            && (is_mark || core[..at].ends_with(BETWEEN))
+        {
+            return found(&core[..at], sure || word == "sigma" && core[..at].ends_with('_'));
+        }
+        let begins = core.char_indices().nth(count).filter(|(at, _)| core[..*at].to_lowercase() == word);
+        if let Some((at, _)) = begins
+            && (is_mark || core[at..].starts_with(BETWEEN))
+        {
+            let rest = core[at..].trim_matches(|c| BETWEEN.contains(&c));
+            let rest =
+                ["of ", "in ", "der ", "des ", "von "].iter().find_map(|of| rest.strip_prefix(of)).unwrap_or(rest);
+            return found(rest, sure);
+        }
+    }
+    let difference = ["Δ", "delta "].iter().find_map(|mark| core.strip_prefix(mark));
+    difference.and_then(|of| found(of, false)).filter(|deviation| !deviation.of.is_empty())
+}
+
+fn is_perhaps(part: &str) -> bool {
+    let lower = part.trim().to_lowercase();
+    DEVIATIONS.contains(&lower.as_str()) || lower == "sigma" || PERHAPS.contains(&part.trim())
+}
+
+/// A header without the brackets at its end, and what is in them.
+pub fn without_bracket(header: &str) -> (&str, Option<&str>) {
+    let text = header.trim();
+    for (open, close) in [('(', ')'), ('[', ']')] {
+        if let Some(inside) = text.strip_suffix(close)
+            && let Some((before, inner)) = inside.split_once(open)
+            && !before.trim().is_empty()
+        {
+            return (before.trim(), Some(inner.trim()));
+        }
+    }
+    (text, None)
+}
+
+/// The name in a header, without the brackets at its end and without units in later header lines.
+pub fn bare(header: &str) -> String {
+    let (core, _) = without_bracket(header);
+    let mut lines = core.split(" / ").map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let others = lines.filter(|line| Unit::parse(line).is_err());
+    plain(&std::iter::once(first).chain(others).collect::<Vec<_>>().join(" "))
+}
+
+/// The text where a header states a unit: in its brackets, or as its last line.
+pub fn stated_unit(header: &str) -> Option<&str> {
+    let line = header.rsplit_once(" / ").map(|(_, line)| line.trim());
+    without_bracket(header).1.or(line).filter(|unit| !unit.is_empty())
+}
+
+/// What the header says of the numbers of a composition: `Composition (wt%)`.
+pub fn basis(header: &str) -> Option<BasisName> {
+    let text: String =
+        header.chars().filter(|c| c.is_alphanumeric() || *c == '%').flat_map(char::to_lowercase).collect();
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["wt%", "weight%", "mass%", "weightpercent", "masspercent", "gew%", "masse%", "ma%"]) {
+        Some(BasisName::WeightPercent)
+    } else if has(&["at%", "atomic%", "atom%", "mol%", "mole%", "atomicpercent"]) {
+        Some(BasisName::AtomicPercent)
+    } else if has(&["massfraction", "weightfraction", "wtfraction"]) {
+        Some(BasisName::MassFraction)
+    } else if has(&["atomicfraction", "molefraction", "molarfraction"]) {
+        Some(BasisName::AtomicFraction)
+    } else {
+        None
+    }
+}
+
+/// The symbol at the beginning of the header of a column of shares, and what is said of the shares: `C`, `C [wt%]`,
+/// `Fe wt.%`, `Cr (%)`. Whether it is a symbol is not asked.
+pub fn share_of(header: &str) -> Option<(&str, Option<BasisName>)> {
+    let header = header.trim();
+    let end = header.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(header.len());
+    let (symbol, rest) = header.split_at(end);
+    let said = basis(rest);
+    let percent = rest.chars().all(|c| "[]()% /_".contains(c));
+    (!symbol.is_empty() && (said.is_some() || percent)).then_some((symbol, said))
 }
 
 /// Header for comparison with words: lower case, letters and digits only.

@@ -243,7 +243,8 @@ impl<'a> Cursor<'a> {
     fn number_with_digits_in_brackets(&mut self) -> Result<(Plain, Option<f64>), Unreadable> {
         let whole = self.text;
         let mut number = self.mantissa()?;
-        let inner = self.text.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        // `1.4 (2)` too
+        let inner = self.text.trim_start().strip_prefix('(').and_then(|rest| rest.split_once(')'));
         let digits = inner.filter(|(inner, _)| {
             !inner.is_empty() && inner.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b',')
         });
@@ -395,6 +396,24 @@ fn exact_number(written: &str, format: NumberFormat) -> Option<f64> {
         plain = format!("{mantissa}e{}", rest.strip_prefix("10")?);
     }
     plain.parse::<f64>().ok().filter(|x| x.is_finite())
+}
+
+/// Whether a cell says that an element makes up the rest of a composition: `Rest`, `bal.`.
+pub fn is_balance(text: &str) -> bool {
+    const WORDS: [&str; 9] = ["rest", "bal", "balance", "balanced", "remainder", "rem", "base", "basis", "restlich"];
+    let text = text.trim().trim_end_matches('.');
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// Room temperature in K, as a cell says it in a word.
+pub const ROOM_TEMPERATURE_K: f64 = 298.15;
+
+/// Whether a cell means room temperature: `RT`, `room temperature`.
+pub fn is_room_temperature(text: &str) -> bool {
+    const WORDS: [&str; 7] =
+        ["rt", "r.t.", "room temperature", "room temp.", "room temp", "raumtemperatur", "ambient temperature"];
+    let text = text.trim();
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// Whether a spreadsheet made a date of what stood here: `2-Feb`, `Feb-02`, `2026-02-02`, `02/02/2026`.

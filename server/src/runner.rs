@@ -122,7 +122,8 @@ fn run(data_dir: &Path, work: &Work, watch: &job::Watch) -> Result<Done, Failure
     };
     let ran = ran.map_err(job_failure)?;
     let mut done = done(&ran.datasets.join(", "), &ran.report);
-    done.note = note;
+    let said: Vec<String> = note.into_iter().chain(job::not_used(&ran.not_used)).collect();
+    done.note = (!said.is_empty()).then(|| said.join(". "));
     if let Some(outcome) = ran.outcome {
         let change = outcome.change;
         done.records =

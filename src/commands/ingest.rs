@@ -89,6 +89,9 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
         return Ok(code);
     }
     show(&done.report)?;
+    if let Some(line) = job::not_used(&done.not_used) {
+        print(line)?;
+    }
     for file in &done.refused {
         print(format!("refused rows are in {}: mend them, and ingest that file", file.display()))?;
     }
@@ -143,6 +146,7 @@ fn document(done: &Done, dry_run: bool) -> Value {
         })),
         "findings": findings,
         "refused": done.refused,
+        "not_used": done.not_used,
         "version": outcome.map(|outcome| outcome.version),
         "committed": outcome.is_some_and(|outcome| outcome.committed),
     })

@@ -39,11 +39,17 @@ pub async fn run(common: &Common, material: &str, json: bool) -> Result<u8, Fail
                 format!("{}{}", short(value.value), value.flag.as_ref().map_or("", |_| " (not counted)")),
                 value.evidence.to_string(),
                 value.method.clone().unwrap_or_default(),
-                value.temperature_k.map(short).unwrap_or_default(),
+                value.temperature_k.map(kelvins).unwrap_or_default(),
                 value.record.clone(),
             ]);
         }
     }
     print(shown)?;
     Ok(0)
+}
+
+/// A temperature with hundredths: 298.15 K is not 298.1 K.
+fn kelvins(t: f64) -> String {
+    let text = format!("{t:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -183,3 +183,26 @@ fn scripts_get_what_became_of_a_job_as_json() {
     let file = done["refused"][0].as_str().unwrap();
     assert!(std::fs::read_to_string(file).unwrap().contains("2,Xx,1,1"), "{file}");
 }
+
+#[test]
+fn columns_that_a_mapping_does_not_mention_are_named() {
+    let lab = Lab::empty();
+    let rows = "run,formula,gap,rho,note,operator,photo\n1,GaAs,1.42,5.32,,me,a.png\n";
+    let done = lab.ingest(rows, &[]);
+    assert!(done.text().contains("not used: columns `operator`, `photo`"), "{done:?}");
+    assert_eq!(lab.ingest(rows, &["--json"]).json()["not_used"], serde_json::json!(["operator", "photo"]));
+    let map = std::fs::read_to_string(lab.path("map.toml")).unwrap();
+    lab.file("map.toml", &format!("{map}\n[read]\nignore = [\"operator\", \"ph*\"]\n"));
+    assert!(!lab.ingest(rows, &[]).text().contains("not used"));
+}
+
+#[test]
+fn a_bound_meets_no_target_beyond_it() {
+    let lab = Lab::empty();
+    lab.ingest("run,formula,gap,rho,note\n1,GaAs,<2,5.32,\n2,Si,>3,2.33,\n", &[]);
+    for window in ["\"min\": 2", "\"max\": 3"] {
+        let spec = format!("{{\"targets\": [{{\"property\": \"band_gap\", {window}, \"unit\": \"eV\"}}]}}");
+        let answer = lab.suggest(&spec, &["--format", "json"]).json();
+        assert_eq!(answer["meta"]["passing"]["all"], 1, "{window}: {answer}");
+    }
+}

@@ -4,6 +4,7 @@ use datasets::record::Measurement;
 
 use super::Place;
 use crate::report::{Code, Finding, Severity};
+use crate::rows::is_bound;
 
 /// The first is never above the second, for one material under one condition.
 const ORDERED: [(&str, &str); 8] = [
@@ -34,6 +35,9 @@ pub fn may_contradict<'k>(keys: impl Iterator<Item = &'k str>) -> bool {
 /// Flags values of one record that cannot all be true: a yield strength above the tensile strength, moduli and Poisson
 /// ratio that do not belong together, a porosity beside a relative density that do not make 100 %.
 pub fn combinations(place: Place<'_>, measurements: &[Measurement]) -> Vec<Finding> {
+    // a bound leaves room for all on its side
+    let sharp: Vec<&Measurement> = measurements.iter().filter(|m| !is_bound(m)).collect();
+    let measurements = sharp.as_slice();
     let mut findings = Vec::new();
     let mut flag = |explanation: String| {
         let mend = "check the values, their units and their columns at the source; all of them are kept";
@@ -41,16 +45,16 @@ pub fn combinations(place: Place<'_>, measurements: &[Measurement]) -> Vec<Findi
         findings.push(place.finding(Severity::Flagged, code, (None, None), explanation, mend));
     };
     for (low, high) in ORDERED {
-        for a in measurements.iter().filter(|m| &*m.property == low) {
+        for a in measurements.iter().copied().filter(|m| &*m.property == low) {
             let above = |b: &&Measurement| &*b.property == high && comparable(a, b) && a.value > b.value + slack(a, b);
-            if let Some(b) = measurements.iter().find(above) {
+            if let Some(b) = measurements.iter().copied().find(above) {
                 flag(format!("{low} of {} is above {high} of {}", a.value, b.value));
             }
         }
     }
-    for porosity in measurements.iter().filter(|m| &*m.property == "porosity") {
+    for porosity in measurements.iter().copied().filter(|m| &*m.property == "porosity") {
         let other = |m: &&Measurement| &*m.property == "relative_density" && comparable(porosity, m);
-        if let Some(dense) = measurements.iter().find(other)
+        if let Some(dense) = measurements.iter().copied().find(other)
             && (porosity.value + dense.value - 100.0).abs() > 5.0
         {
             flag(format!(
@@ -85,9 +89,10 @@ fn slack(a: &Measurement, b: &Measurement) -> f64 {
     (3.0 * stated).max(0.01 * a.value.abs().max(b.value.abs()))
 }
 
-fn moduli(measurements: &[Measurement]) -> Option<String> {
-    let first = MODULI.iter().find_map(|key| measurements.iter().find(|m| &*m.property == *key))?;
-    let of = |key: &str| measurements.iter().find(|m| &*m.property == key && comparable(first, m)).map(|m| m.value);
+fn moduli(measurements: &[&Measurement]) -> Option<String> {
+    let first = MODULI.iter().find_map(|key| measurements.iter().copied().find(|m| &*m.property == *key))?;
+    let of =
+        |key: &str| measurements.iter().copied().find(|m| &*m.property == key && comparable(first, m)).map(|m| m.value);
     let [e, g, k, nu] = MODULI.map(of);
     let positive = |x: Option<f64>| x.is_none_or(|x| x > 0.0);
     if !(positive(e) && positive(g) && positive(k)) {

@@ -10,6 +10,7 @@ use datasets::record::{Evidence, Measurement, Record, content_hash, dataset_of, 
 use datasets::structure::Species;
 
 use super::Place;
+use crate::rows::is_bound;
 use crate::sort::Origin;
 
 /// Bytes of values that are compared with each other; what comes later is not compared.
@@ -145,8 +146,10 @@ impl Notes {
             let Some(property) = kind.property.filter(|property| property.is_conceivable(m.value)) else {
                 continue; // the bounds have said so
             };
-            let is_bound = m.conditions.contains_key("censored");
-            if kind.sampled < most_sampled && !property.key.contains(':') && m.value != 0.0 && !is_bound {
+            if is_bound(m) {
+                continue; // it says where the value is not; what is within may be anywhere
+            }
+            if kind.sampled < most_sampled && !property.key.contains(':') && m.value != 0.0 {
                 let material = *material.get_or_insert_with(|| {
                     material_key(record.formula.as_deref(), record.smiles.as_deref(), record.name.as_deref())
                 });
@@ -180,8 +183,8 @@ impl Notes {
                 key = mixed(key, number.map_or(1, f64::to_bits));
             }
             for (name, text) in &m.conditions {
-                // the text of a bound or a range is not what tells two samples apart
-                if name != "given" && name != "censored" {
+                // the text of a range is not what tells two samples apart
+                if name != "given" {
                     key = mixed(mixed(key, content_hash(name.as_bytes())), content_hash(text.as_bytes()));
                 }
             }

@@ -104,6 +104,8 @@ pub struct Accepted {
     pub report: Report,
     /// The files of refused rows.
     pub refused: Vec<PathBuf>,
+    /// Columns of the files that the mapping does not speak of, in the order of the files.
+    pub not_used: Vec<String>,
     /// Where all findings are written.
     report_file: Option<PathBuf>,
     /// The names of the tables that were read, by number.
@@ -135,6 +137,8 @@ pub struct Done {
     pub datasets: Vec<String>,
     /// The files of refused rows.
     pub refused: Vec<PathBuf>,
+    /// Columns of the files that the mapping does not speak of, in the order of the files.
+    pub not_used: Vec<String>,
     /// What was changed; `None` where there was nothing to put in.
     pub outcome: Option<Outcome>,
 }
@@ -146,6 +150,7 @@ impl From<Accepted> for Done {
             records: accepted.len(),
             datasets: accepted.sets.iter().map(|(info, _)| info.name.clone()).collect(),
             refused: accepted.refused,
+            not_used: accepted.not_used,
             report: accepted.report,
             outcome: None,
         }
@@ -225,7 +230,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         noted: Noted::default(),
     });
     let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
-    let (mut tables, mut names): (Vec<String>, Vec<String>) = Default::default();
+    let (mut tables, mut names, mut not_used): (Vec<String>, Vec<String>, Vec<String>) = Default::default();
     for input in &request.files {
         if let Some(mut reader) = export_at(&input.path)? {
             if let Some(name) = &request.dataset {
@@ -240,6 +245,11 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         for table in read::open(&input.path, &input.shown, &mapping.file.read, watch.bytes())? {
             let table = table?;
             let layout = Layout::new(mapping, &table)?;
+            for header in table.headers().iter().filter(|header| is_dropped(mapping, &table, header)) {
+                if not_used.len() < MOST_NOT_USED && !not_used.contains(header) {
+                    not_used.push(header.clone());
+                }
+            }
             if let Some(folder) = &request.refused {
                 lock(&gathering).refused = Some(RefusedWriter::create(folder, &table));
             }
@@ -292,7 +302,22 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         (info, Arc::new(pieces))
     });
     let (sets, report_file) = (sets.collect(), request.report.clone());
-    Ok(Accepted { sets, report: report.finish()?, refused: files, report_file, tables, noted })
+    Ok(Accepted { sets, report: report.finish()?, refused: files, not_used, report_file, tables, noted })
+}
+
+/// Columns that are said not to be used, at most.
+const MOST_NOT_USED: usize = 1_000;
+
+/// Whether nothing of a column goes into the records; not where the structure says it too, or the reader made it.
+fn is_dropped(mapping: &Mapping, table: &read::Table, header: &str) -> bool {
+    let in_structure = mapping.file.material.structure.is_some() && table.format.says_in_structure(header);
+    !header.is_empty() && !header.starts_with('@') && !in_structure && !mapping.file.names_column(header)
+}
+
+/// Columns in one line, the first of them where they are many; none where there is none.
+pub fn not_used(columns: &[String]) -> Option<String> {
+    let several = if columns.len() == 1 { "column" } else { "columns" };
+    (!columns.is_empty()).then(|| format!("not used: {several} {}", read::listed(columns)))
 }
 
 /// The export that a file is; `None` for other files, and for folders.

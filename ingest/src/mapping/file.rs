@@ -311,7 +311,7 @@ impl When {
 }
 
 /// Is a text as the pattern says? `*` stands for any characters, or none.
-fn is_like(text: &str, pattern: &str) -> bool {
+pub(crate) fn is_like(text: &str, pattern: &str) -> bool {
     let Some((begin, rest)) = pattern.split_once('*') else { return text == pattern };
     let Some(mut left) = text.strip_prefix(begin) else { return false };
     let mut parts = rest.split('*').peekable();
@@ -423,6 +423,53 @@ impl MappingFile {
     /// Whether it says nothing of the material and of values: then a proposal completes it.
     pub fn is_beginning(&self) -> bool {
         is_default(&self.material) && self.value.is_empty()
+    }
+
+    /// Whether any table of the mapping speaks of the column of this header, `ignore` in [read] too.
+    pub fn names_column(&self, header: &str) -> bool {
+        let is = |column: &String| column == header;
+        let some = |column: &Option<String>| column.as_ref().is_some_and(is);
+        let text = |text: &TextSource| matches!(text, TextSource::Column(of) if of.column == header);
+        let quantity = |of: &Option<QuantitySource>| of.as_ref().is_some_and(|of| some(&of.column));
+        let when = |when: &Option<When>| when.as_ref().is_some_and(|when| when.column == header);
+        let under = |prefix: &String| header.starts_with(prefix.as_str());
+        let (material, defaults) = (&self.material, &self.defaults);
+        let in_material =
+            [&material.formula, &material.name, &material.space_group, &material.structure, &material.smiles]
+                .into_iter()
+                .any(some)
+                || material.class.as_ref().is_some_and(text);
+        let in_fractions = material.fractions.as_ref().is_some_and(|fractions| {
+            fractions.columns.iter().any(is)
+                || fractions.prefix.iter().flat_map(|prefix| prefix.as_slice()).any(under)
+                || fractions.basis_column.as_ref().is_some_and(|of| of.column == header)
+                || when(&fractions.when)
+        });
+        let in_value = |value: &ValueColumn| {
+            value.column == header
+                || some(&value.unit_column)
+                || matches!(&value.uncertainty, Some(Uncertainty::Column(of)) if of == header)
+                || when(&value.when)
+                || value.source.as_ref().is_some_and(text)
+                || quantity(&value.temperature)
+                || quantity(&value.pressure)
+                || value.conditions.values().any(text)
+        };
+        let in_attribute = |attribute: &Attribute| match attribute {
+            Attribute::Column(column) => column == header,
+            Attribute::Table(table) => some(&table.column) || table.prefix.as_ref().is_some_and(under),
+        };
+        self.read.ignore.iter().any(|pattern| is_like(header, pattern))
+            || self.record.id.iter().any(is)
+            || when(&self.record.when)
+            || in_material
+            || in_fractions
+            || defaults.source.as_ref().is_some_and(text)
+            || quantity(&defaults.temperature)
+            || quantity(&defaults.pressure)
+            || defaults.conditions.values().any(text)
+            || self.value.iter().any(in_value)
+            || self.attributes.values().any(in_attribute)
     }
 
     /// The mapping as a TOML text, defaults left out.

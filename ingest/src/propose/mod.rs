@@ -52,15 +52,15 @@ impl Sample {
         sample
     }
 
-    /// Whether the numbers of these columns sum to one or to a hundred in most rows; `Mn` and `Rg` may be elements, and
-    /// a molar mass and a radius.
-    fn are_shares(&self, columns: &[usize]) -> bool {
-        let sum = |row: &Vec<String>| -> f64 {
-            columns.iter().filter_map(|&at| row.get(at)?.trim().parse::<f64>().ok()).sum()
-        };
-        let whole = |sum: f64| (sum - 1.0).abs() < 0.05 || (sum - 100.0).abs() < 5.0;
-        let shares = self.rows.iter().filter(|row| whole(sum(row))).count();
-        shares * 2 > self.rows.len()
+    /// To what the numbers of these columns sum in most rows, 1 or 100, if they do; `Mn` and `Rg` may be elements, and a
+    /// molar mass and a radius.
+    fn whole(&self, columns: &[usize], numbers: NumberFormat) -> Option<f64> {
+        let number = |cell: &String| read_cell(cell, numbers).ok().map(|reading| reading.value);
+        let sum = |row: &Vec<String>| -> f64 { columns.iter().filter_map(|&at| number(row.get(at)?)).sum() };
+        [1.0, 100.0].into_iter().find(|whole| {
+            let near = |row: &&Vec<String>| (sum(row) - whole).abs() < 0.05 * whole;
+            self.rows.iter().filter(near).count() * 2 > self.rows.len()
+        })
     }
 
     fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
@@ -69,16 +69,7 @@ impl Sample {
 
     /// Whether a column says what the text of the structure of its row says too.
     fn is_in_structure(&self, header: &str) -> bool {
-        match self.format {
-            Some(Format::Cif | Format::Poscar) => true,
-            Some(Format::Xyz) => matches!(header, "Lattice" | "Properties" | "pbc" | "comment"),
-            // properties of a provider begin with `_`
-            Some(Format::Optimade) => !header.starts_with('_'),
-            Some(Format::Pymatgen) => {
-                header.starts_with('@') || header.starts_with("composition.") || header == "charge"
-            }
-            _ => false,
-        }
+        self.format.is_some_and(|format| format.says_in_structure(header))
     }
 }
 
@@ -211,7 +202,7 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
         if let (true, Some(why)) = (table.rows.is_empty(), &table.unread) {
             to_state.push(format!("no row of {} can be read; {why}", table.name));
         }
-        let mut one = One::new(table, numbers, &file.read.null, keeps);
+        let mut one = One::new(table, numbers, (&file.read.null, &file.read.ignore), keeps);
         one.place(&mut file, tables.len() > 1);
         for ((key, columns), (_, earlier)) in naming(&file).into_iter().zip(before) {
             let Some(columns) = columns.filter(|columns| earlier.as_ref() != Some(columns)) else { continue };
@@ -241,11 +232,11 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
             let shown = format!("`{}`", write::one_line(column));
             if role == Role::Unplaced {
                 match one.stray(at) {
-                    _ if said_twice => {}
+                    _ if said_twice || why == place::IGNORED => {}
                     Some(mend) => astray.entry(mend).or_default().push(shown),
                     None => to_check.push(format!("column {shown} is not used: {why}")),
                 }
-            } else if why.contains(place::MUST_STATE) {
+            } else if why.contains(place::MUST_STATE) || why.contains(place::MUST_BALANCE) {
                 to_state.push(format!("column {shown}: {why}"));
             } else if why.contains(place::CHECK) {
                 to_check.push(format!("column {shown}: {why}"));

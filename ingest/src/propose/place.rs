@@ -9,13 +9,14 @@ use datasets::record::Evidence;
 use datasets::unit::Unit;
 
 use super::{Role, Sample};
-use crate::header::{self, Header, plain};
+use crate::header::{self, Deviation, Header, bare, plain};
 use crate::mapping::{
     Attribute, AttributeColumns, BasisName, Fractions, MappingFile, Prefixes, QuantitySource, TextColumn, TextSource,
-    Uncertainty, ValueColumn,
+    Uncertainty, ValueColumn, is_like,
 };
+use crate::read::Format;
 use crate::rows::decimal_points;
-use crate::value::{NumberFormat, read as read_cell};
+use crate::value::{NumberFormat, is_balance, is_room_temperature, read as read_cell};
 
 /// Words of a reason that ask the user to look at a supposition.
 pub(super) const CHECK: &str = "check it";
@@ -23,6 +24,11 @@ pub(super) const CHECK: &str = "check it";
 pub(super) const MUST_STATE: &str = "state the unit";
 /// How the reason of a column begins that is called as a formula is, and holds none.
 pub(super) const NO_FORMULAS: &str = "its cells are no formulas";
+
+/// Words of a reason without which the composition cannot be used.
+pub(super) const MUST_BALANCE: &str = "say balance = ";
+/// Why a column is left out.
+pub(super) const IGNORED: &str = "left out, as ignore in [read] says";
 
 /// Why a column has no place beside the structure.
 pub(super) const IN_STRUCTURE: &str = "the structure says it too";
@@ -48,8 +54,13 @@ const NUMBERS: [&str; 16] = [
 ];
 
 const NUMBERS_ASTRAY: &str = "numbers that have no place: map them by [[value]], with [[property]] where the dictionary has no such \
-                              property, or keep them in [attributes]; to leave them out write the mapping with --write-mapping MAP.toml, \
-                              mend it, and ingest with --mapping MAP.toml";
+                              property, keep them in [attributes], or list them under ignore in [read]: write the mapping with \
+                              --write-mapping MAP.toml, mend it, and ingest with --mapping MAP.toml";
+const DEVIATION_ASTRAY: &str = "what looks like the uncertainty of another column, and none of the values is known to be that column: name it by \
+     uncertainty = \"...\" in the [[value]] of its column (one standard deviation, in the unit of the values), map it by a \
+     [[value]] of its own where it is none, or list it under ignore in [read]";
+const COUNT_ASTRAY: &str = "small whole numbers under a header that ends in n, and look like counts of measurements: check it, and map \
+                            it by [[value]] where it is a property, keep it in [attributes], or list it under ignore in [read]";
 const CONDITION_ASTRAY: &str =
     "what looks like a condition, and states no unit: map it as temperature or pressure in [defaults], with its unit";
 const COMMAS_ASTRAY: &str = "numbers with a comma: say decimal = \",\" in [read], or thousands = \",\" where it stands between \
@@ -69,21 +80,30 @@ pub(super) struct One<'t> {
     pub(super) roles: BTreeMap<usize, Placed>,
     /// Why a column that is called as a formula is taken for none.
     no_formulas: BTreeMap<usize, String>,
-    /// Columns that look like a condition and state no unit.
-    without_unit: Vec<usize>,
+    /// Columns that look like something that cannot be used as it is, and what is to be done about it.
+    astray: BTreeMap<usize, &'static str>,
     /// Whether id and source are stated already.
     keeps: (bool, bool),
 }
 
 impl<'t> One<'t> {
-    pub(super) fn new(table: &'t Sample, numbers: NumberFormat, nulls: &[String], keeps: (bool, bool)) -> One<'t> {
+    /// With the words that mean no value, the columns that are left out, and whether id and source are stated already.
+    pub(super) fn new(
+        table: &'t Sample,
+        numbers: NumberFormat,
+        (nulls, ignore): (&[String], &[String]),
+        keeps: (bool, bool),
+    ) -> One<'t> {
+        let left_out = |(_, header): &(usize, &String)| ignore.iter().any(|pattern| is_like(header, pattern));
+        let left_out = table.headers.iter().enumerate().filter(left_out);
+        let roles = left_out.map(|(at, _)| (at, (Role::Unplaced, None, None, IGNORED.to_owned()))).collect();
         One {
             table,
             numbers,
             nulls: nulls.to_vec(),
-            roles: BTreeMap::new(),
+            roles,
             no_formulas: BTreeMap::new(),
-            without_unit: Vec::new(),
+            astray: BTreeMap::new(),
             keeps,
         }
     }
@@ -142,9 +162,6 @@ impl<'t> One<'t> {
     fn place_material(&mut self, file: &mut MappingFile) {
         let headers = &self.table.headers;
         let column = |at: usize| Some(headers[at].clone());
-        let symbols: Vec<usize> = (0..headers.len())
-            .filter(|at| Element::from_symbol(&headers[*at]).is_some() && self.is_number(*at))
-            .collect();
         let prefixes: Vec<String> = headers
             .iter()
             .filter_map(|h| h.rsplit_once('.').filter(|(_, s)| Element::from_symbol(s).is_some()))
@@ -152,10 +169,7 @@ impl<'t> One<'t> {
             .collect();
         // one alone is `Sl.No`, the number of a row
         let prefix = prefixes.iter().find(|p| prefixes.iter().filter(|q| q == p).count() >= 2).cloned();
-        if symbols.len() >= 2 && self.table.are_shares(&symbols) {
-            let names = symbols.iter().map(|at| headers[*at].clone()).collect();
-            file.material.fractions = Some(Fractions { columns: names, ..Fractions::default() });
-            symbols.iter().for_each(|at| self.set(*at, Role::Fraction, "the header is an element's symbol"));
+        if self.place_shares(file) {
         } else if let Some(prefix) = prefix {
             let of = |h: &String| h.strip_prefix(&prefix).is_some_and(|s| Element::from_symbol(s).is_some());
             let under: Vec<usize> = (0..headers.len()).filter(|at| of(&headers[*at])).collect();
@@ -165,6 +179,9 @@ impl<'t> One<'t> {
             file.material.fractions = Some(Fractions { prefix: Some(Prefixes::One(prefix)), ..Fractions::default() });
         } else {
             self.place_formula(file);
+            if file.material.formula.is_none() {
+                self.place_parts(file);
+            }
         }
         let text = |one: &Self, at: usize| !one.is_number(at);
         for (words, role) in [
@@ -235,6 +252,83 @@ impl<'t> One<'t> {
         }
     }
 
+    /// Columns of numbers that are headed by the symbols of elements, with what their headers say of the shares.
+    fn shares(&self) -> Vec<(usize, Element, Option<BasisName>)> {
+        let share = |at: usize| {
+            let (symbol, basis) = header::share_of(&self.table.headers[at])?;
+            let element = Element::from_symbol(symbol)?;
+            let good = |cell: &str| is_balance(cell) || read_cell(cell, self.numbers).is_ok();
+            (!self.roles.contains_key(&at) && self.share(at, good) > 0.8).then_some((at, element, basis))
+        };
+        (0..self.table.headers.len()).filter_map(share).collect()
+    }
+
+    /// Shares of elements that make up a whole, or leave a stated rest. Says whether there are any.
+    fn place_shares(&mut self, file: &mut MappingFile) -> bool {
+        let shares = self.shares();
+        let mut stated: Vec<BasisName> = shares.iter().filter_map(|(.., basis)| *basis).collect();
+        stated.dedup();
+        let rest = |(at, ..): &&(usize, Element, Option<BasisName>)| self.filled(*at).any(is_balance);
+        let rests: Vec<_> = shares.iter().filter(rest).collect();
+        if shares.len() < 2 || stated.len() > 1 || rests.len() > 1 {
+            return false;
+        }
+        let columns: Vec<usize> = shares.iter().map(|(at, ..)| *at).collect();
+        let whole = self.table.whole(&columns, self.numbers);
+        let (mut basis, balance) = (stated.first().copied(), rests.first().map(|(_, element, _)| *element));
+        if whole.is_none() && balance.is_none() {
+            return false;
+        }
+        let mut why = "the header is an element's symbol".to_owned();
+        let fraction = match basis {
+            Some(BasisName::WeightPercent) => Some(BasisName::MassFraction),
+            Some(BasisName::AtomicPercent) => Some(BasisName::AtomicFraction),
+            _ => None,
+        };
+        if let (true, true, None) = (fraction.is_some(), whole == Some(1.0), balance) {
+            basis = fraction;
+            why.push_str("; it says percent, and the shares sum to 1, as of cells that a spreadsheet shows in percent: fractions are supposed, check it");
+        }
+        for (n, (at, element, _)) in shares.iter().enumerate() {
+            match balance {
+                Some(rest) if rest == *element => {
+                    self.set(*at, Role::Fraction, &format!("the rest: balance = \"{}\"", rest.symbol()));
+                }
+                _ if n == 0 => self.set(*at, Role::Fraction, &why),
+                _ => self.set(*at, Role::Fraction, "the header is an element's symbol"),
+            }
+        }
+        file.material.fractions = Some(Fractions {
+            columns: columns.iter().map(|at| self.table.headers[*at].clone()).collect(),
+            basis,
+            balance: balance.map(|element| element.symbol().to_owned()),
+            ..Fractions::default()
+        });
+        true
+    }
+
+    /// Shares of elements, as their headers say, that do not make up a whole: what makes up the rest is to be stated.
+    fn place_parts(&mut self, file: &mut MappingFile) {
+        let shares: Vec<_> = self.shares().into_iter().filter(|(.., basis)| basis.is_some()).collect();
+        let Some((first, _, basis)) = shares.first().copied() else { return };
+        if shares.len() < 2 || shares.iter().any(|(.., other)| *other != basis) {
+            return;
+        }
+        for (at, ..) in &shares {
+            self.set(*at, Role::Fraction, "the header is an element's symbol");
+        }
+        let why = format!(
+            "the shares of the elements sum to less than the whole: {MUST_BALANCE}\"Fe\", the element that makes up the rest, \
+             in [material.fractions]"
+        );
+        self.set(first, Role::Fraction, &why);
+        file.material.fractions = Some(Fractions {
+            columns: shares.iter().map(|(at, ..)| self.table.headers[*at].clone()).collect(),
+            basis,
+            ..Fractions::default()
+        });
+    }
+
     fn place_formula(&mut self, file: &mut MappingFile) {
         const FORMULA: [&str; 10] = [
             "formula",
@@ -258,7 +352,7 @@ impl<'t> One<'t> {
         };
         // what the header states; shares of atoms are read without it too
         let basis_of = |at: usize| {
-            let stated = stated_basis(&self.table.headers[at]);
+            let stated = header::basis(&self.table.headers[at]);
             let by_atoms = matches!(stated, Some(BasisName::AtomicPercent | BasisName::AtomicFraction));
             let good = |basis: Option<BasisName>| self.share(at, |cell| reads(basis, cell).is_ok()) > 0.6;
             if (stated.is_none() || by_atoms) && good(None) { Some(None) } else { good(stated).then_some(stated) }
@@ -270,7 +364,7 @@ impl<'t> One<'t> {
             return;
         }
         let bad = |at: usize| {
-            let stated = stated_basis(&self.table.headers[at]);
+            let stated = header::basis(&self.table.headers[at]);
             self.filled(at).find_map(|cell| reads(stated, cell).err())
         };
         if let Some(at) = self.find(&FORMULA, |at| !self.is_number(at) && bad(at).is_some()) {
@@ -283,16 +377,13 @@ impl<'t> One<'t> {
     fn place_values(&mut self, file: &mut MappingFile, several: bool) {
         let headers = &self.table.headers;
         let conditions = self.conditions();
-        let mut uncertain = Vec::new();
+        let first = file.value.len();
+        let uncertain = self.uncertain();
         for at in 0..headers.len() {
-            if self.roles.contains_key(&at) {
+            if self.roles.contains_key(&at) || uncertain.iter().any(|(column, _)| *column == at) {
                 continue;
             }
             let name = &headers[at];
-            if let Some(base) = header::uncertainty_of(name) {
-                uncertain.push((at, base.to_owned()));
-                continue;
-            }
             let mut said = header::read(name);
             let mut from = "by its header";
             if said.property.is_none() && matches!(plain(name).as_str(), "target" | "value" | "y") {
@@ -302,6 +393,11 @@ impl<'t> One<'t> {
             }
             let Header { property: Some(property), .. } = said else { continue };
             if !self.is_number(at) {
+                continue;
+            }
+            if self.counts(at) {
+                self.astray.insert(at, COUNT_ASTRAY);
+                self.set(at, Role::Unplaced, COUNT_ASTRAY);
                 continue;
             }
             let unit_header =
@@ -318,6 +414,15 @@ impl<'t> One<'t> {
                     "{why}; computed, as the header says: state evidence = \"derived\" where it follows from other values"
                 ),
                 _ => why,
+            };
+            let in_percent =
+                unit.as_deref() == Some("%") || (unit.is_none() && property.unit == "%" && name.contains('%'));
+            let why = match in_percent && self.is_below_one(at) {
+                true => format!(
+                    "{why}; its numbers are all at most 1, as of cells that a spreadsheet shows in percent (0.98 as 98 %): \
+                     where it is so say factor = 100 in its [[value]], {CHECK}"
+                ),
+                false => why,
             };
             let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing");
             let temperature =
@@ -347,15 +452,88 @@ impl<'t> One<'t> {
                 self.set(u, Role::Unit, "the unit of the column beside it");
             }
         }
-        for (at, base) in uncertain {
-            let Some(value) = file.value.iter_mut().find(|v| plain(&v.column) == plain(&base) || v.property == base)
-            else {
+        for (at, deviation) in uncertain {
+            let own: Vec<usize> = (first..file.value.len()).filter(|n| file.value[*n].uncertainty.is_none()).collect();
+            let is_of = |same: &dyn Fn(&ValueColumn) -> bool| {
+                let mut found = own.iter().copied().filter(|n| same(&file.value[*n]));
+                found.next().filter(|_| found.next().is_none())
+            };
+            let of = &deviation.of;
+            let property = header::read(of).property.map(|property| property.key.as_str());
+            let value = is_of(&|v| plain(&v.column) == plain(of))
+                .or_else(|| is_of(&|v| bare(&v.column) == bare(of) || v.property == *of))
+                .or_else(|| is_of(&|v| Some(v.property.as_str()) == property))
+                .filter(|n| !of.is_empty() && self.has_unit_of(at, &file.value[*n]));
+            let Some(n) = value else {
+                self.astray.insert(at, DEVIATION_ASTRAY);
+                self.set(at, Role::Unplaced, DEVIATION_ASTRAY);
                 continue;
             };
+            let value = &mut file.value[n];
             value.uncertainty = Some(Uncertainty::Column(headers[at].clone()));
             let why = format!("standard deviation of `{}`", value.column);
             self.set(at, Role::Uncertainty, &why);
         }
+    }
+
+    /// Columns of numbers that are the uncertainty of others, by their headers. `s`, `σ` and `Δ` are symbols of properties
+    /// too: they count where another column is what they are of, or where only the rest of the header names a property.
+    fn uncertain(&self) -> Vec<(usize, Deviation)> {
+        let headers = &self.table.headers;
+        let free = |at: usize| !self.roles.contains_key(&at) && self.is_number(at);
+        let property = |header: &str| header::read(header).property.map(|property| property.key.as_str());
+        let is = |at: usize, deviation: &Deviation| {
+            if deviation.sure {
+                return true;
+            }
+            let of = property(&deviation.of);
+            let is_it = |other: usize| {
+                let header = &headers[other];
+                other != at
+                    && free(other)
+                    && header::uncertainty_of(header).is_none_or(|it| !it.sure && it.of != deviation.of)
+                    && (bare(header) == bare(&deviation.of) || (of.is_some() && property(header) == of))
+            };
+            let lines = headers[at].split(" / ");
+            let same = lines.filter(|line| of.is_some() && dictionary().by_alias(line).map(|p| p.key.as_str()) == of);
+            let is_symbol = dictionary().by_alias(&headers[at]).is_some() || same.count() > 1;
+            (0..headers.len()).any(is_it) || (!is_symbol && property(&headers[at]).is_some())
+        };
+        let found = (0..headers.len()).filter(|at| free(*at));
+        let found = found.filter_map(|at| Some((at, header::uncertainty_of(&headers[at])?)));
+        found.filter(|(at, deviation)| is(*at, deviation)).collect()
+    }
+
+    /// Whether the header of a deviation states the unit of the values, or none.
+    fn has_unit_of(&self, at: usize, value: &ValueColumn) -> bool {
+        let Some(stated) = header::stated_unit(&self.table.headers[at]) else { return true };
+        let Some(property) = dictionary().get(&value.property) else { return true };
+        let scale = |unit: &str| {
+            let wanted = Unit::parse(&property.unit).ok()?;
+            Some(Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?.scale())
+        };
+        let given = value.unit.as_deref().unwrap_or(&property.unit);
+        match (scale(stated), scale(given)) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * b.abs(),
+            // what is no unit of the property may be a word, and else another unit, such as %
+            _ => stated != "%" && (Unit::parse(stated).is_err() || header::uncertainty_of(stated).is_some()),
+        }
+    }
+
+    /// Whether a column looks like the counts of measurements behind the values of another one: `Seebeck / n`.
+    fn counts(&self, at: usize) -> bool {
+        let mut words = self.table.headers[at].split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        let last = words.next_back();
+        let small = |cell: &str| {
+            read_cell(cell, self.numbers).is_ok_and(|r| (1.0..=1000.0).contains(&r.value) && r.value.fract() == 0.0)
+        };
+        words.next().is_some() && matches!(last, Some("n" | "N")) && self.filled(at).all(small)
+    }
+
+    fn is_below_one(&self, at: usize) -> bool {
+        let numbers = self.filled(at).filter_map(|c| read_cell(c, self.numbers).ok()).map(|r| r.value.abs());
+        let most = numbers.fold(0.0, f64::max);
+        most > 0.0 && most <= 1.0
     }
 
     /// Temperature, pressure and direction columns.
@@ -366,17 +544,33 @@ impl<'t> One<'t> {
         for (words, wanted) in [(&TEMPERATURE[..], "K"), (&["pressure", "press", "p"][..], "Pa")] {
             let Ok(wanted_unit) = Unit::parse(wanted) else { continue };
             let headers = &self.table.headers;
+            // `P [ppm]` is a share of phosphorus
+            let of_another = |header: &str| {
+                let stated = header::stated_unit(header).filter(|stated| !is_condition(stated, words));
+                stated.is_some_and(|unit| {
+                    let fits = Unit::parse_for(unit, &wanted_unit).is_ok_and(|u| u.conversion_to(&wanted_unit).is_ok());
+                    !fits && (Unit::parse(unit).is_ok() || unit.contains('%') || unit.starts_with("pp"))
+                })
+            };
+            let room = |cell: &str| wanted == "K" && is_room_temperature(cell);
+            let stated = |cell: &str| read_cell(cell, self.numbers).is_ok() || room(cell);
             let fits = |at: &usize| {
                 let is_named = headers[*at].split(" / ").any(|part| is_condition(part, words));
-                !self.roles.contains_key(at) && is_named && number(self, *at)
+                !self.roles.contains_key(at)
+                    && is_named
+                    && !of_another(&headers[*at])
+                    && header::uncertainty_of(&headers[*at]).is_none_or(|deviation| !deviation.sure)
+                    && self.share(*at, stated) > 0.8
             };
             let Some(at) = (0..headers.len()).find(fits) else { continue };
             let name = headers[at].clone();
+            // of two header lines the second may be the unit: `T / °C`
             let unit = name.split(" / ").find_map(|part| header::fitting_unit(part, &wanted_unit));
-            let many = self.share(at, |c| c.parse::<f64>().is_ok_and(|t| t >= 200.0)) > 0.8;
+            let unit = unit.or_else(|| header::fitting_unit(&name, &wanted_unit));
+            let many = self.share(at, |c| room(c) || read_cell(c, self.numbers).is_ok_and(|r| r.value >= 200.0)) > 0.8;
             let unit = unit.or_else(|| (wanted == "K" && many).then(|| "K".to_owned()));
             let Some(unit) = unit else {
-                self.without_unit.push(at);
+                self.astray.insert(at, CONDITION_ASTRAY);
                 self.set(at, Role::Unplaced, CONDITION_ASTRAY);
                 continue;
             };
@@ -454,14 +648,17 @@ impl<'t> One<'t> {
     /// What is to be done about a column of numbers that has no place; none where it holds none.
     pub(super) fn stray(&self, at: usize) -> Option<&'static str> {
         let comma = NumberFormat { decimal: ',', thousands: Some('.') };
-        if self.without_unit.contains(&at) {
-            Some(CONDITION_ASTRAY)
+        let typed = self.table.format.is_some_and(Format::is_typed);
+        // a typed number beside texts with a decimal comma is the number that it is
+        let number = |c: &str| read_cell(c, comma).is_ok() || (typed && NumberFormat::POINT.plain(c).is_some());
+        if let Some(mend) = self.astray.get(&at) {
+            Some(mend)
         } else if self.numbers_rows(at) {
             None
         } else if self.is_number(at) {
             Some(NUMBERS_ASTRAY)
         } else if self.numbers.decimal == '.'
-            && self.share(at, |c| read_cell(c, comma).is_ok()) > 0.8
+            && self.share(at, number) > 0.8
             && self.filled(at).any(|c| c.contains(','))
         {
             Some(COMMAS_ASTRAY)
@@ -491,6 +688,8 @@ impl<'t> One<'t> {
         let name = &self.table.headers[at];
         let why = if self.table.cells(at).next().is_none() {
             "no cell of the first rows holds anything".to_owned()
+        } else if let Some(mend) = self.astray.get(&at) {
+            format!("it holds {mend}")
         } else if self.numbers_rows(at) {
             "it numbers the rows; name it in [record] id where no other file of the dataset has these numbers"
                 .to_owned()
@@ -539,24 +738,6 @@ fn is_condition(header: &str, words: &[&str]) -> bool {
         is_word || BESIDE.contains(part) || (n > 0 && named && UNITS.contains(part))
     });
     known && named
-}
-
-/// What the header says of the numbers of a composition: `Composition (wt%)`.
-fn stated_basis(header: &str) -> Option<BasisName> {
-    let text: String =
-        header.chars().filter(|c| c.is_alphanumeric() || *c == '%').flat_map(char::to_lowercase).collect();
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["wt%", "weight%", "mass%", "weightpercent", "masspercent"]) {
-        Some(BasisName::WeightPercent)
-    } else if has(&["at%", "atomic%", "atom%", "mol%", "mole%", "atomicpercent"]) {
-        Some(BasisName::AtomicPercent)
-    } else if has(&["massfraction", "weightfraction", "wtfraction"]) {
-        Some(BasisName::MassFraction)
-    } else if has(&["atomicfraction", "molefraction", "molarfraction"]) {
-        Some(BasisName::AtomicFraction)
-    } else {
-        None
-    }
 }
 
 #[derive(Default)]

@@ -18,8 +18,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::entries::MAX_COLUMNS;
 use super::input::{Input, Seekable};
-use super::tree::{number_text, write_text};
-use super::{BadRow, Chunk, Format, ReadError, Row, RowsInMemory, Source, Table};
+use super::tree::{marked, number_text, write_text};
+use super::{BadRow, Chunk, Format, ReadError, ReadOptions, Row, RowsInMemory, Source, Table};
 
 /// Rows of a batch.
 const BATCH: usize = 8192;
@@ -33,7 +33,7 @@ type Opened = (SchemaRef, Batches, Option<u64>);
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, String>> + Send>;
 
 /// Opens Parquet or Arrow IPC.
-pub(super) fn open(input: &Input, format: Format) -> Result<Table, ReadError> {
+pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Result<Table, ReadError> {
     let seekable = input.seekable()?;
     let opened = catch_unwind(AssertUnwindSafe(|| match (format, seekable) {
         (Format::Parquet, Seekable::File(file)) => parquet(file),
@@ -50,7 +50,7 @@ pub(super) fn open(input: &Input, format: Format) -> Result<Table, ReadError> {
             return Err(input.bad(format!("it has more than {MAX_COLUMNS} columns")));
         }
     }
-    let source = BatchRows { batches: Some(batches), line: 1, rows };
+    let source = BatchRows { batches: Some(batches), line: 1, rows, decimal: options.decimal };
     Table::new(input.shown.clone(), input.name.clone(), format, headers, Box::new(source))
 }
 
@@ -228,6 +228,8 @@ struct BatchRows {
     line: u64,
     /// How many rows there must be.
     rows: Option<u64>,
+    /// The mark with which numbers are written.
+    decimal: char,
 }
 
 impl Source for BatchRows {
@@ -244,7 +246,7 @@ impl Source for BatchRows {
             Ok(Some(Ok(batch))) => {
                 let first = self.line;
                 self.line += batch.num_rows() as u64;
-                match catch_unwind(AssertUnwindSafe(|| BatchChunk::new(&batch, first))) {
+                match catch_unwind(AssertUnwindSafe(|| BatchChunk::new(&batch, first, self.decimal))) {
                     Ok(Ok(chunk)) => return Some(Box::new(chunk)),
                     Ok(Err(why)) => why,
                     Err(_) => "a column is damaged".to_owned(),
@@ -265,15 +267,16 @@ struct BatchChunk {
     rows: usize,
     at: usize,
     first: u64,
+    decimal: char,
 }
 
 impl BatchChunk {
-    fn new(batch: &RecordBatch, first: u64) -> Result<BatchChunk, String> {
+    fn new(batch: &RecordBatch, first: u64, decimal: char) -> Result<BatchChunk, String> {
         let mut columns = Vec::new();
         for column in batch.columns() {
             flatten(column, 0, &mut columns)?;
         }
-        Ok(BatchChunk { columns, rows: batch.num_rows(), at: 0, first })
+        Ok(BatchChunk { columns, rows: batch.num_rows(), at: 0, first, decimal })
     }
 }
 
@@ -320,10 +323,10 @@ impl Chunk for BatchChunk {
         row.line = line;
         row.raw = None;
         row.cells.clear();
-        let columns = &self.columns;
+        let (columns, decimal) = (&self.columns, self.decimal);
         let filled = catch_unwind(AssertUnwindSafe(|| {
             for column in columns {
-                row.cells.push_field(&cell(column, at)?);
+                row.cells.push_field(&cell(column, at, decimal)?);
             }
             Ok(())
         }));
@@ -336,12 +339,12 @@ impl Chunk for BatchChunk {
     }
 }
 
-/// The text of a value.
-fn cell(column: &ArrayRef, at: usize) -> Result<String, String> {
+/// The text of a value; a number has this decimal mark.
+fn cell(column: &ArrayRef, at: usize, decimal: char) -> Result<String, String> {
     if column.is_null(at) || *column.data_type() == DataType::Null {
         return Ok(String::new());
     }
-    let number = |x: f64| Ok(number_text(x));
+    let number = |x: f64| Ok(marked(number_text(x), decimal));
     let bytes = |bytes: &[u8]| {
         Ok(match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
@@ -374,7 +377,8 @@ fn cell(column: &ArrayRef, at: usize) -> Result<String, String> {
         _ => {
             let options = FormatOptions::default();
             let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(|e| e.to_string())?;
-            formatter.value(at).try_to_string().map_err(|e| e.to_string())
+            let text = formatter.value(at).try_to_string().map_err(|e| e.to_string())?;
+            Ok(if column.data_type().is_numeric() { marked(text, decimal) } else { text })
         }
     }
 }
@@ -429,7 +433,7 @@ fn json(column: &ArrayRef, at: usize, depth: usize, out: &mut String) -> Result<
     if column.data_type().is_nested() {
         return Err(format!("values of the type {} are not understood", column.data_type()));
     }
-    let text = cell(column, at)?;
+    let text = cell(column, at, '.')?;
     let bare =
         column.data_type().is_numeric() && text.parse::<f64>().is_ok_and(f64::is_finite) || any.is::<BooleanArray>();
     if bare {

@@ -95,20 +95,20 @@ fn rows(input: &Input, format: Format, options: &ReadOptions, inside: bool) -> R
             csv::open(input.reader()?, shown, name, &options)?
         }
         Format::Excel | Format::Ods => return sheet::open(input, format, options),
-        Format::JsonLines => document::open_lines(input, format)?,
-        Format::Pymatgen | Format::Optimade if lined => document::open_lines(input, format)?,
+        Format::JsonLines => document::open_lines(input, format, options)?,
+        Format::Pymatgen | Format::Optimade if lined => document::open_lines(input, format, options)?,
         Format::Json | Format::Toml | Format::Yaml | Format::Pymatgen | Format::Optimade => {
             document::open(input, format, options)?
         }
-        Format::Parquet | Format::Arrow => columnar::open(input, format)?,
+        Format::Parquet | Format::Arrow => columnar::open(input, format, options)?,
         Format::Cif => {
             let (mut first, again) = (CifBlocks::new(lines()?), Box::new(CifBlocks::new(counted()?)));
-            entries::streamed(shown, name, format, &mut first, again, structures::cif)?
+            entries::streamed(shown, name, format, &mut first, again, (structures::cif, options.decimal))?
         }
         Format::Xyz => {
             let mut first = structures::XyzFrames::new(lines()?);
             let again = Box::new(structures::XyzFrames::new(counted()?));
-            entries::streamed(shown, name, format, &mut first, again, structures::xyz)?
+            entries::streamed(shown, name, format, &mut first, again, (structures::xyz, options.decimal))?
         }
         Format::FreecadCard | Format::RefractiveIndex | Format::Poscar => {
             let mut names = Names::default();
@@ -259,7 +259,7 @@ impl Gather {
                 let mut blocks = CifBlocks::new(Lines::new(reader));
                 let mut made = None;
                 while let Some(piece) = blocks.next_piece() {
-                    let read = piece.and_then(|piece| match structures::cif(&piece.text) {
+                    let read = piece.and_then(|piece| match structures::cif(&piece.text, '.') {
                         Ok(cells) => Ok(Entry {
                             line: piece.line,
                             cells: cells.unwrap_or_default(),

@@ -12,7 +12,7 @@
 //! - the elements of the only array of objects of an object;
 //! - else the object itself.
 
-use super::entries::{self, Cells, Entry, Lines, Piece, Pieces};
+use super::entries::{self, Cells, Entry, Lines, Parse, Piece, Pieces};
 use super::input::Input;
 use super::tree::Node;
 use super::{BadRow, Format, ReadError, ReadOptions, Table};
@@ -29,7 +29,7 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
         Ok(root) => root,
         // lines of JSON under a name that says only JSON
         Err(_) if format == Format::Json && options.format.is_none() && begins_with_entries(&text) => {
-            return open_lines(input, Format::JsonLines);
+            return open_lines(input, Format::JsonLines, options);
         }
         Err(why) => return Err(input.bad(why)),
     };
@@ -56,6 +56,7 @@ pub(super) fn parse(text: &str, format: Format) -> Result<Node, String> {
 type Rows = Vec<Result<Entry, BadRow>>;
 
 fn rows(root: &Node, format: Format, options: &ReadOptions) -> Result<(Rows, Format), String> {
+    let decimal = options.decimal;
     let pointed = match options.rows.as_deref() {
         Some(pointer) => follow(root, pointer)?,
         None => root,
@@ -64,7 +65,7 @@ fn rows(root: &Node, format: Format, options: &ReadOptions) -> Result<(Rows, For
         Node::List(items) => items.as_slice(),
         Node::Map(members) => {
             if pointed.get("@class").is_some() {
-                return Ok((vec![Ok(entry(pointed, 1))], Format::Pymatgen));
+                return Ok((vec![Ok(entry(pointed, 1, decimal))], Format::Pymatgen));
             }
             if let (Some(data), true) = (pointed.get("data"), pointed.get("meta").is_some())
                 && matches!(data, Node::List(_) | Node::Map(_))
@@ -73,7 +74,7 @@ fn rows(root: &Node, format: Format, options: &ReadOptions) -> Result<(Rows, For
                     Node::List(items) => items.as_slice(),
                     other => std::slice::from_ref(other),
                 };
-                return Ok((elements(data), Format::Optimade));
+                return Ok((elements(data, decimal), Format::Optimade));
             }
             if options.rows.is_none()
                 && let Some((key, list)) = members.iter().find_map(|(k, v)| Some((k, objects(v)?)))
@@ -84,22 +85,22 @@ fn rows(root: &Node, format: Format, options: &ReadOptions) -> Result<(Rows, For
                          rows = \"/{key}\" in [read], or rows = \"\" if the whole object is one row"
                     ));
                 }
-                return Ok((elements(list), kind_of(list, format)));
+                return Ok((elements(list, decimal), kind_of(list, format)));
             }
             let keyed = !members.is_empty() && members.iter().all(|(_, v)| matches!(v, Node::Map(_)));
             // a single table may as well be a row that has one group of values; a pointer to "" says so
             if keyed && options.rows.as_deref() != Some("") {
                 let mut out = Vec::new();
                 for (key, member) in members {
-                    named(member, key, None, 0, &mut out);
+                    named(member, key, None, (0, decimal), &mut out);
                 }
                 return Ok((out, format));
             }
-            return Ok((vec![Ok(entry(pointed, 1))], format));
+            return Ok((vec![Ok(entry(pointed, 1, decimal))], format));
         }
         _ => return Err("there is neither an object nor an array of objects".to_owned()),
     };
-    Ok((elements(list), kind_of(list, format)))
+    Ok((elements(list, decimal), kind_of(list, format)))
 }
 
 fn objects(node: &Node) -> Option<&[Node]> {
@@ -121,10 +122,10 @@ fn is_optimade(node: &Node) -> bool {
     matches!(node.get("attributes"), Some(Node::Map(_))) && matches!(node.get("type"), Some(Node::Text(_)))
 }
 
-fn elements(list: &[Node]) -> Rows {
+fn elements(list: &[Node], decimal: char) -> Rows {
     let place = |i: usize| i as u64 + 1;
     let read = |(i, item): (usize, &Node)| match item {
-        Node::Map(_) => Ok(entry(item, place(i))),
+        Node::Map(_) => Ok(entry(item, place(i), decimal)),
         other => Err(BadRow {
             line: place(i),
             why: "this element of the array is not an object".to_owned(),
@@ -162,7 +163,7 @@ fn follow<'a>(root: &'a Node, pointer: &str) -> Result<&'a Node, String> {
 }
 
 /// A row for a member of an object of objects, and for each named table below it.
-fn named(node: &Node, key: &str, parent: Option<&str>, depth: usize, out: &mut Rows) {
+fn named(node: &Node, key: &str, parent: Option<&str>, (depth, decimal): (usize, char), out: &mut Rows) {
     let line = out.len() as u64 + 1;
     let mut own = vec![("@key".to_owned(), Node::Text(key.to_owned()))];
     if let Some(parent) = parent {
@@ -180,28 +181,28 @@ fn named(node: &Node, key: &str, parent: Option<&str>, depth: usize, out: &mut R
             }
         }
     }
-    out.push(Ok(entry(&Node::Map(own), line)));
+    out.push(Ok(entry(&Node::Map(own), line, decimal)));
     for (name, value) in below {
-        named(value, &format!("{key}.{name}"), Some(key), depth + 1, out);
+        named(value, &format!("{key}.{name}"), Some(key), (depth + 1, decimal), out);
     }
 }
 
-fn entry(node: &Node, line: u64) -> Entry {
-    Entry { line, cells: cells(node), raw: Some(node.json().into_boxed_str()) }
+fn entry(node: &Node, line: u64, decimal: char) -> Entry {
+    Entry { line, cells: cells(node, decimal), raw: Some(node.json().into_boxed_str()) }
 }
 
-/// The cells of an object.
-pub(super) fn cells(node: &Node) -> Cells {
+/// The cells of an object; numbers have this decimal mark.
+pub(super) fn cells(node: &Node, decimal: char) -> Cells {
     let mut out = Vec::new();
     let Node::Map(members) = node else { return out };
     if let (true, Some(Node::Map(attributes))) = (is_optimade(node), node.get("attributes")) {
         for (key, value) in members.iter().filter(|(key, _)| key == "id" || key == "type") {
-            flatten(key, value, 0, &mut out);
+            flatten(key, value, (0, decimal), &mut out);
         }
         for (key, value) in attributes.iter().filter(|(key, _)| !SITES.contains(&key.as_str())) {
             // an attribute may not take the place of the entry's own id
             let key = if key == "id" || key == "type" { format!("attributes.{key}") } else { key.clone() };
-            flatten(&key, value, 0, &mut out);
+            flatten(&key, value, (0, decimal), &mut out);
         }
         let has_sites =
             SITES[..3].iter().all(|s| matches!(node.get("attributes").and_then(|a| a.get(s)), Some(Node::List(_))));
@@ -218,7 +219,7 @@ pub(super) fn cells(node: &Node) -> Cells {
             "structure" | "molecule" if matches!(value, Node::Map(_)) => {
                 out.push(("structure".to_owned(), value.json()));
             }
-            _ => flatten(key, value, 0, &mut out),
+            _ => flatten(key, value, (0, decimal), &mut out),
         }
     }
     if is_structure {
@@ -227,15 +228,15 @@ pub(super) fn cells(node: &Node) -> Cells {
     out
 }
 
-fn flatten(name: &str, value: &Node, depth: usize, out: &mut Cells) {
+fn flatten(name: &str, value: &Node, (depth, decimal): (usize, char), out: &mut Cells) {
     match value {
         Node::Map(members) if depth < MAX_DEPTH && !members.is_empty() => {
             for (key, value) in members {
-                flatten(&format!("{name}.{key}"), value, depth + 1, out);
+                flatten(&format!("{name}.{key}"), value, (depth + 1, decimal), out);
             }
         }
         Node::List(items) => {
-            let scalars: Option<Vec<String>> = items.iter().map(Node::scalar).collect();
+            let scalars: Option<Vec<String>> = items.iter().map(|item| item.cell(decimal)).collect();
             let cell = match scalars {
                 Some(texts) => texts.join("; "),
                 None => value.json(),
@@ -243,12 +244,12 @@ fn flatten(name: &str, value: &Node, depth: usize, out: &mut Cells) {
             out.push((name.to_owned(), cell));
         }
         Node::Map(members) if members.is_empty() => out.push((name.to_owned(), String::new())),
-        other => out.push((name.to_owned(), other.scalar().unwrap_or_else(|| other.json()))),
+        other => out.push((name.to_owned(), other.cell(decimal).unwrap_or_else(|| other.json()))),
     }
 }
 
 /// Opens JSON Lines: any size, one line at a time.
-pub(super) fn open_lines(input: &Input, format: Format) -> Result<Table, ReadError> {
+pub(super) fn open_lines(input: &Input, format: Format, options: &ReadOptions) -> Result<Table, ReadError> {
     let mut first = JsonLines(Lines::new(input.silent_reader()?));
     let mut format = format;
     // the first line that is a row says whose lines these are
@@ -264,19 +265,19 @@ pub(super) fn open_lines(input: &Input, format: Format) -> Result<Table, ReadErr
     }
     let mut first = JsonLines(Lines::new(input.silent_reader()?));
     let again = Box::new(JsonLines(Lines::new(input.reader()?)));
-    let parse = if format == Format::Optimade { optimade_line } else { json_line };
-    entries::streamed(input.shown.clone(), input.name.clone(), format, &mut first, again, parse)
+    let parse: Parse = if format == Format::Optimade { optimade_line } else { json_line };
+    entries::streamed(input.shown.clone(), input.name.clone(), format, &mut first, again, (parse, options.decimal))
 }
 
-fn json_line(text: &str) -> Result<Option<Cells>, String> {
+fn json_line(text: &str, decimal: char) -> Result<Option<Cells>, String> {
     let node = parse(text, Format::Json)?;
     match node {
-        Node::Map(_) => Ok(Some(cells(&node))),
+        Node::Map(_) => Ok(Some(cells(&node, decimal))),
         _ => Err("this line is not an object".to_owned()),
     }
 }
 
-fn optimade_line(text: &str) -> Result<Option<Cells>, String> {
+fn optimade_line(text: &str, decimal: char) -> Result<Option<Cells>, String> {
     let node = parse(text, Format::Json)?;
     let is_data = is_optimade(&node);
     let told = node.get("type").and_then(Node::as_text);
@@ -284,7 +285,7 @@ fn optimade_line(text: &str) -> Result<Option<Cells>, String> {
     match node {
         Node::Map(_) if !is_data && (header || told.is_none() && node.get("properties").is_some()) => Ok(None),
         Node::Map(_) if told == Some("info") => Ok(None),
-        Node::Map(_) => Ok(Some(cells(&node))),
+        Node::Map(_) => Ok(Some(cells(&node, decimal))),
         _ => Err("this line is not an object".to_owned()),
     }
 }

@@ -41,8 +41,9 @@ pub(super) trait Pieces: Send {
     fn next_piece(&mut self) -> Option<Result<Piece, BadRow>>;
 }
 
-/// Reads one entry; `None` for what is no row (headers of a stream, comments).
-pub(super) type Parse = fn(&str) -> Result<Option<Cells>, String>;
+/// Reads one entry, its numbers with the decimal mark of the mapping; `None` for what is no row (headers of a stream,
+/// comments).
+pub(super) type Parse = fn(&str, char) -> Result<Option<Cells>, String>;
 
 /// Column names in the order in which they were first seen.
 #[derive(Default)]
@@ -152,13 +153,13 @@ pub(super) fn streamed(
     format: Format,
     first: &mut dyn Pieces,
     again: Box<dyn Pieces>,
-    parse: Parse,
+    (parse, decimal): (Parse, char),
 ) -> Result<Table, ReadError> {
     let mut columns = Columns::default();
     let mut failed = None;
     while let Some(piece) = first.next_piece() {
         match piece {
-            Ok(piece) => match parse(&piece.text) {
+            Ok(piece) => match parse(&piece.text, decimal) {
                 Ok(Some(cells)) => {
                     columns.add(&cells).map_err(|why| ReadError::BadFile { path: PathBuf::from(&shown), why })?;
                 }
@@ -174,7 +175,7 @@ pub(super) fn streamed(
         return Err(nothing(shown, failed.as_ref()));
     }
     let positions = Arc::new(Positions::new(&columns.names));
-    let source = Streamed { pieces: again, positions, parse };
+    let source = Streamed { pieces: again, positions, parse, decimal };
     Table::new(shown, name, format, columns.names, Box::new(source))
 }
 
@@ -190,6 +191,7 @@ struct Streamed {
     pieces: Box<dyn Pieces>,
     positions: Arc<Positions>,
     parse: Parse,
+    decimal: char,
 }
 
 impl Source for Streamed {
@@ -203,7 +205,8 @@ impl Source for Streamed {
         }
         (!pieces.is_empty()).then(|| {
             let positions = Arc::clone(&self.positions);
-            Box::new(PieceChunk { pieces: pieces.into_iter(), positions, parse: self.parse }) as Box<dyn Chunk>
+            Box::new(PieceChunk { pieces: pieces.into_iter(), positions, parse: self.parse, decimal: self.decimal })
+                as Box<dyn Chunk>
         })
     }
 }
@@ -212,6 +215,7 @@ struct PieceChunk {
     pieces: std::vec::IntoIter<Result<Piece, BadRow>>,
     positions: Arc<Positions>,
     parse: Parse,
+    decimal: char,
 }
 
 impl Chunk for PieceChunk {
@@ -221,7 +225,7 @@ impl Chunk for PieceChunk {
                 Ok(piece) => piece,
                 Err(bad) => return Some(Err(bad)),
             };
-            let laid = match (self.parse)(&piece.text) {
+            let laid = match (self.parse)(&piece.text, self.decimal) {
                 Ok(None) => continue,
                 Ok(Some(cells)) => self.positions.lay(&cells, row),
                 Err(why) => Err(why),

@@ -18,6 +18,8 @@ mod sheet;
 mod structures;
 mod tree;
 
+pub(crate) use tree::marked;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,6 +57,8 @@ pub struct ReadOptions {
     pub sheet: Option<String>,
     /// Where the rows are in a JSON, YAML or TOML document, as a JSON pointer (`/entries`).
     pub rows: Option<String>,
+    /// Columns that are left out: names, or patterns with `*`.
+    pub ignore: Vec<String>,
     /// Only members of an archive or files of a folder whose path ends so (`.yml`, `nk/Malitson.yml`).
     pub members: Vec<String>,
 }
@@ -73,6 +77,7 @@ impl Default for ReadOptions {
             columns: Vec::new(),
             sheet: None,
             rows: None,
+            ignore: Vec::new(),
             members: Vec::new(),
         }
     }
@@ -136,6 +141,24 @@ impl Format {
         Format::Pymatgen,
         Format::Optimade,
     ];
+
+    /// Whether its numbers are numbers, not texts.
+    pub fn is_typed(self) -> bool {
+        use Format::{Arrow, Excel, Json, JsonLines, Ods, Optimade, Parquet, Pymatgen, Toml, Yaml};
+        matches!(self, Json | JsonLines | Toml | Yaml | Excel | Ods | Parquet | Arrow | Pymatgen | Optimade)
+    }
+
+    /// Whether a column of it says what the text of the structure of its row says too.
+    pub fn says_in_structure(self, header: &str) -> bool {
+        match self {
+            Format::Cif | Format::Poscar => true,
+            Format::Xyz => matches!(header, "Lattice" | "Properties" | "pbc" | "comment"),
+            // properties of a provider begin with `_`
+            Format::Optimade => !header.starts_with('_'),
+            Format::Pymatgen => header.starts_with('@') || header.starts_with("composition.") || header == "charge",
+            _ => false,
+        }
+    }
 
     /// Its name in a mapping.
     pub fn name(self) -> &'static str {
@@ -317,7 +340,7 @@ impl Table {
             if positions.insert(name.clone(), i).is_some() {
                 let why = match name.is_empty() {
                     true => "two columns have no name: where a title stands above the header, say skip = 1, the lines before \
-                             the header, in [read]; else name all columns by `columns` in [read]"
+                             the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml); else name all columns by `columns` in [read]"
                         .to_owned(),
                     false => format!(
                         "two columns are called `{name}`: rename one in the file, or name all columns by `columns` in [read]"

@@ -79,7 +79,7 @@ pub(super) fn page(text: &str, path: &str) -> Result<Page, String> {
     // the other conditions, flattened, under their own names
     let mut conditions = Cells::new();
     if let Some(node @ Node::Map(_)) = root.get("CONDITIONS") {
-        conditions = document::cells(node);
+        conditions = document::cells(node, '.');
     }
     let others = conditions.into_iter().filter(|(key, _)| key != "temperature");
     cells.extend(others.map(|(key, value)| (format!("conditions.{key}"), value)));

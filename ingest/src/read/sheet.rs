@@ -7,7 +7,7 @@ use calamine::{Data, ExcelDateTime, Ods, Range, Reader, Sheets, Xls, Xlsb, Xlsx}
 use csv::StringRecord;
 
 use super::input::{Input, MAX_DOCUMENT};
-use super::tree::number_text;
+use super::tree::{marked, number_text};
 use super::{Chunk, Format, Preface, ReadError, ReadOptions, Row, RowsInMemory, Source, Table, Tables, join_header};
 
 /// Rows of a chunk.
@@ -109,7 +109,8 @@ fn table(
         return Err(ReadError::BadFile { path: path(), why });
     }
     let first_row = u64::from(range.start().map_or(0, |(row, _)| row)) + 1;
-    let texts = |row: &[Data]| row.iter().map(cell).collect::<Vec<String>>();
+    // a header is no number, whatever it looks like
+    let texts = |row: &[Data]| row.iter().map(|data| cell(data, '.')).collect::<Vec<String>>();
     let empty = |row: &[Data]| row.iter().all(|c| matches!(c, Data::Empty));
     let mut rows = range.rows().enumerate().map(|(i, row)| (first_row + i as u64, row)).peekable();
     let mut preface = Preface { sheet: Some(sheet), ..Preface::default() };
@@ -136,7 +137,7 @@ fn table(
         let title = headers.iter().find(|name| !name.is_empty()).cloned().unwrap_or_default();
         let why = format!(
             "its header row has one name, `{title}`, and the next row more cells: where it is a title, say skip = {}, the rows \
-             before the header, in [read]",
+             before the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml)",
             preface.first_row.unwrap_or(1)
         );
         return Err(ReadError::BadHeader { path: path(), why });
@@ -154,7 +155,7 @@ fn table(
     let width = headers.len();
     let next = rows.peek().map_or(first_row + height as u64, |(line, _)| *line);
     drop(rows);
-    let source = SheetRows { range, first_row, next, width };
+    let source = SheetRows { range, first_row, next, width, decimal: options.decimal };
     Ok(Table::new(shown, name, format, headers, Box::new(source))?.with_preface(preface))
 }
 
@@ -164,6 +165,8 @@ struct SheetRows {
     /// The row of the sheet that comes next.
     next: u64,
     width: usize,
+    /// The mark with which numbers are written.
+    decimal: char,
 }
 
 impl Source for SheetRows {
@@ -179,17 +182,17 @@ impl Source for SheetRows {
                 continue;
             }
             let mut cells = StringRecord::new();
-            row.iter().take(self.width).for_each(|c| cells.push_field(&cell(c)));
+            row.iter().take(self.width).for_each(|c| cells.push_field(&cell(c, self.decimal)));
             while cells.len() < self.width {
                 cells.push_field("");
             }
-            let beyond = row.iter().skip(self.width).map(cell).find(|text| !text.is_empty());
+            let beyond = row.iter().skip(self.width).map(|c| cell(c, self.decimal)).find(|text| !text.is_empty());
             out.push(match beyond {
                 None => Ok(Row { line, cells, raw: None }),
                 Some(text) => Err(super::BadRow {
                     line,
                     why: format!("the cell `{text}` stands to the right of the last header"),
-                    raw: Some(texts_as_csv(row)),
+                    raw: Some(texts_as_csv(row, self.decimal)),
                 }),
             });
         }
@@ -198,19 +201,19 @@ impl Source for SheetRows {
     }
 }
 
-fn texts_as_csv(row: &[Data]) -> Vec<u8> {
+fn texts_as_csv(row: &[Data], decimal: char) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // writing to memory does not fail
-    let _ = writer.write_record(row.iter().map(cell));
+    let _ = writer.write_record(row.iter().map(|data| cell(data, decimal)));
     writer.into_inner().unwrap_or_default()
 }
 
-/// The text of a cell.
-fn cell(data: &Data) -> String {
+/// The text of a cell; a number has this decimal mark.
+fn cell(data: &Data, decimal: char) -> String {
     match data {
         Data::Empty => String::new(),
         Data::Int(n) => n.to_string(),
-        Data::Float(x) => number_text(*x),
+        Data::Float(x) => marked(number_text(*x), decimal),
         Data::String(text) => text.clone(),
         Data::Bool(b) => b.to_string(),
         Data::DateTime(at) => date(at),

@@ -89,7 +89,7 @@ impl Pieces for CifBlocks {
 }
 
 /// The cells of a data block: its name, every tag that has one value, and the text.
-pub(super) fn cif(text: &str) -> Result<Option<Cells>, String> {
+pub(super) fn cif(text: &str, _: char) -> Result<Option<Cells>, String> {
     let mut words = CifWords { rest: text, line_start: true };
     let mut cells: Cells = Vec::new();
     let mut in_loop = false;
@@ -282,7 +282,7 @@ impl Pieces for XyzFrames {
 }
 
 /// The cells of a frame: `key=value` of its second line, or that line as `comment`, and the text.
-pub(super) fn xyz(text: &str) -> Result<Option<Cells>, String> {
+pub(super) fn xyz(text: &str, _: char) -> Result<Option<Cells>, String> {
     let comment = text.lines().nth(1).unwrap_or_default().trim();
     let mut cells = pairs(comment)?;
     if cells.is_empty() {

@@ -35,6 +35,12 @@ pub(super) fn number_text(x: f64) -> String {
     }
 }
 
+/// The text of a number with the decimal mark of the mapping, so that it is read back as the number that it is, whatever
+/// the marks of the texts beside it. A number never has a mark of thousands.
+pub(crate) fn marked(number: String, decimal: char) -> String {
+    if decimal == '.' { number } else { number.replace('.', &decimal.to_string()) }
+}
+
 impl Node {
     /// A member of an object.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
@@ -52,7 +58,15 @@ impl Node {
         }
     }
 
-    /// The cell of a value that has no parts.
+    /// The cell of a value that has no parts; numbers with this decimal mark.
+    pub(super) fn cell(&self, decimal: char) -> Option<String> {
+        match self {
+            Node::Number(text) => Some(marked(text.clone(), decimal)),
+            other => other.scalar(),
+        }
+    }
+
+    /// The text of a value that has no parts.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Node::Null => Some(String::new()),

@@ -118,7 +118,9 @@ impl<'a> Layout<'a> {
 
 fn composition<'a>(stated: &'a Fractions, columns: Columns<'_>) -> Result<Composition<'a>, ReadError> {
     let nuclide = |symbol: &str, column: &str| {
-        Nuclide::from_symbol(symbol).ok_or_else(|| ReadError::BadHeader {
+        // `Fe`, and `Fe [wt%]`
+        let stripped = || crate::header::share_of(symbol).and_then(|(symbol, _)| Nuclide::from_symbol(symbol));
+        Nuclide::from_symbol(symbol).or_else(stripped).ok_or_else(|| ReadError::BadHeader {
             path: columns.table.shown.clone().into(),
             why: format!("fraction column `{column}` is not an element's symbol"),
         })

@@ -8,6 +8,7 @@ use datasets::formula::{Basis, Formula, FormulaError, FormulaProblem};
 use datasets::record::{Evidence, Measurement};
 use datasets::structure::Structure;
 
+use super::measure::is_bound;
 use super::nuclide::{self, Nuclide};
 use super::{Composition, Layout, Share, Words, cut, is_wanted};
 use crate::check::Place;
@@ -167,8 +168,17 @@ impl Layout<'_> {
         let stated = composition.stated;
         let mut parts: Vec<(Nuclide, f64)> = Vec::with_capacity(composition.shares.len() + 1);
         for share in &composition.shares {
-            if let Some(text) = self.cell(row, share.position) {
+            let Some(text) = self.cell(row, share.position) else { continue };
+            if !value::is_balance(text) {
                 parts.push((share.nuclide, self.plain_number(place, &share.header, text)?));
+                continue;
+            }
+            let element = share.nuclide.element;
+            if composition.balance != Some(element) {
+                let why = format!("`{text}` says that {element} makes up the rest, and the mapping does not");
+                let mend = format!("say balance = \"{element}\" in [material.fractions], or write the share");
+                let cell = (Some(&*share.header), Some(text));
+                return Err(place.finding(Severity::Refused, Code::BadNumber, cell, why, &mend));
             }
         }
         if parts.is_empty() {
@@ -194,7 +204,9 @@ impl Layout<'_> {
             }
         }
         let rest = basis.whole() - sum;
-        if let Some(element) = composition.balance {
+        // a row may state the share of that element itself
+        if let Some(element) = composition.balance.filter(|element| !parts.iter().any(|(of, _)| of.element == *element))
+        {
             if rest < 0.0 {
                 let why = format!("the fractions sum to {sum}, and leave nothing for the balance {element}");
                 return Err(bad_fractions(place, &parts, why));
@@ -274,8 +286,9 @@ impl Layout<'_> {
 
     fn density_from_volume(&self, identity: &Identity, measurements: &[Measurement]) -> Option<Measurement> {
         let formula = identity.formula.as_ref()?;
-        let volume =
-            |m: &&Measurement| &*m.property == "volume_per_atom" && m.value > 0.0 && identity.described.is_none();
+        let volume = |m: &&Measurement| {
+            &*m.property == "volume_per_atom" && m.value > 0.0 && identity.described.is_none() && !is_bound(m)
+        };
         let volume = measurements.iter().find(volume)?;
         let value = to_24_bits(formula.density_from_volume(volume.value));
         let method = match volume.evidence {
@@ -290,7 +303,7 @@ impl Layout<'_> {
 
     /// E = 9KG / (3K + G), of an isotropic material; a row that states E keeps it.
     fn youngs_modulus_from_moduli(&self, measurements: &[Measurement]) -> Option<Measurement> {
-        let of = |key: &str| measurements.iter().find(|m| &*m.property == key);
+        let of = |key: &str| measurements.iter().find(|m| &*m.property == key && !is_bound(m));
         let (bulk, shear) = (of("bulk_modulus")?, of("shear_modulus")?);
         let same = bulk.temperature_k == shear.temperature_k
             && bulk.pressure_pa == shear.pressure_pa

@@ -9,7 +9,7 @@ use datasets::unit::{Conversion, Unit};
 
 use super::{Condition, Deviations, Layout, Value, Words, cut, is_wanted};
 use crate::check::{Place, bounds};
-use crate::read::Row;
+use crate::read::{Row, marked};
 use crate::report::{Code, Finding, Severity};
 use crate::value::{self, Reading, Sense};
 
@@ -74,7 +74,7 @@ impl Layout<'_> {
         }
         let picked = match value.at {
             [] => None,
-            at => Some(number_at(text, at).map_err(|why| {
+            at => Some(number_at(text, at, self.numbers.decimal).map_err(|why| {
                 let mend = "correct `at` of the [[value]], or the cell";
                 let why = format!("`{}`: {why}", cut(text));
                 let cell = (Some(value.header), Some(&*cut(text)));
@@ -134,11 +134,21 @@ impl Layout<'_> {
         let converted = finite(conversion.apply(given), value.header, text)?;
         let own_sd =
             given_sd.map(|sd| finite(conversion.apply_to_difference(sd).abs(), value.header, text)).transpose()?;
-        let uncertainty = match value.deviations {
+        // 0 says that none was determined
+        let own_sd = own_sd.filter(|sd| *sd > 0.0);
+        let of_column = match value.deviations {
             Deviations::Column(position, column) if !self.is_null(cell(position)) => {
-                let sd = self.plain_number(place, column, cell(position))? * factor;
-                Some(finite(conversion.apply_to_difference(sd).abs(), column, cell(position))?)
+                let text = cell(position);
+                let sd = self.plain_number(place, column, text)?;
+                if sd < 0.0 {
+                    return Err(negative_deviation(place, column, text));
+                }
+                Some(finite(conversion.apply_to_difference(sd * factor).abs(), column, text)?).filter(|sd| *sd > 0.0)
             }
+            _ => None,
+        };
+        let uncertainty = match value.deviations {
+            _ if of_column.is_some() => of_column,
             _ if own_sd.is_some() => own_sd,
             Deviations::Absolute(sd) => Some(sd),
             Deviations::Relative(share) => Some(finite(share * converted.abs(), value.header, text)?),
@@ -150,14 +160,19 @@ impl Layout<'_> {
                 conditions.insert((*name).to_owned(), text.to_string());
             }
         }
-        let uncertainty = match reading.sense {
-            Sense::Exact => uncertainty,
-            sense => Some(as_meant(sense, text, converted, uncertainty, what.property, &mut conditions)),
+        let (meant, uncertainty) = match reading.sense {
+            Sense::Exact => (converted, uncertainty),
+            sense => {
+                // a conversion that turns the direction around does not occur: units have scales above 0
+                let (meant, sd) = as_meant(sense, text, converted, uncertainty, what.property, &mut conditions);
+                (meant, Some(sd))
+            }
         };
         measurements.push(Measurement {
             property: Arc::clone(&value.property),
-            value: converted,
-            given_value: (!conversion.is_identity()).then_some(given),
+            value: meant,
+            // of a bound the number itself is kept here, whatever its unit
+            given_value: (!conversion.is_identity() || meant != converted).then_some(given),
             given_unit,
             uncertainty,
             evidence: what.evidence,
@@ -183,6 +198,9 @@ impl Layout<'_> {
         if self.is_null(text) {
             return Ok(None);
         }
+        if quantity.is_temperature && value::is_room_temperature(text) {
+            return Ok(Some(value::ROOM_TEMPERATURE_K));
+        }
         let column = quantity.column.as_deref().unwrap_or_default();
         let reading = match self.numbers.plain(text) {
             Some(value) => Reading { value, sd: None, sense: Sense::Exact, unit: None },
@@ -207,7 +225,7 @@ impl Layout<'_> {
 }
 
 /// The number at a place of a JSON array, as text; empty where there is null.
-fn number_at(text: &str, at: &[usize]) -> Result<String, String> {
+fn number_at(text: &str, at: &[usize], decimal: char) -> Result<String, String> {
     let document: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("it is no array: {e}"))?;
     let mut found = &document;
     for index in at {
@@ -215,7 +233,7 @@ fn number_at(text: &str, at: &[usize]) -> Result<String, String> {
     }
     match found {
         serde_json::Value::Null => Ok(String::new()),
-        serde_json::Value::Number(number) => Ok(number.to_string()),
+        serde_json::Value::Number(number) => Ok(marked(number.to_string(), decimal)),
         serde_json::Value::String(text) => Ok(text.trim().to_owned()),
         _ => Err(format!("at {at:?} there is no number")),
     }
@@ -236,9 +254,9 @@ fn convert(unit: &str, wanted: &Unit) -> Result<Conversion, String> {
     Unit::parse_for(unit, wanted).and_then(|given| given.conversion_to(wanted)).map_err(|e| e.to_string())
 }
 
-/// A bound, a range or an approximation: the text stays among the conditions, and the deviation is so wide that the
-/// number never looks like a measured one. For a bound it is the number itself, at least ten of the property's own
-/// deviations; for an approximation a tenth of it, at least two.
+/// What is believed of a bound, a range or an approximation: value and deviation. The text stays among the conditions, and
+/// the deviation is so wide that the number never looks like a measured one. For an approximation it is a tenth of the
+/// number, at least two of the property's own deviations; for a bound see [`within`].
 fn as_meant(
     sense: Sense,
     text: &str,
@@ -246,19 +264,50 @@ fn as_meant(
     stated: Option<f64>,
     property: &Property,
     conditions: &mut BTreeMap<String, String>,
-) -> f64 {
+) -> (f64, f64) {
     conditions.insert("given".into(), text.to_owned());
     let usual = property.sd.of(value);
     let [low, high] = property.bounds;
     let wide = |sd: f64| if sd > 0.0 && sd.is_finite() { sd } else { (high - low) / 10.0 };
+    let widest = wide(stated.unwrap_or(0.0).max(value.abs()).max(10.0 * usual));
     match sense {
         Sense::Below(mark) | Sense::Above(mark) => {
             conditions.insert("censored".into(), mark.to_owned());
-            wide(stated.unwrap_or(0.0).max(value.abs()).max(10.0 * usual))
+            within(matches!(sense, Sense::Below(_)), value, widest, property.bounds)
         }
-        Sense::About => wide(stated.unwrap_or((0.1 * value.abs()).max(2.0 * usual))),
-        Sense::Range | Sense::Exact => wide(stated.unwrap_or(usual)),
+        Sense::About => (value, wide(stated.unwrap_or((0.1 * value.abs()).max(2.0 * usual)))),
+        Sense::Range | Sense::Exact => (value, wide(stated.unwrap_or(usual))),
     }
+}
+
+/// The belief that a bound leaves: on the allowed side, and the bound is one deviation away, so that `<27` meets no target
+/// from 27 up. `widest` is the deviation, or less where the physical bounds leave less room; of what is never negative
+/// `<27` is 13.5 ± 13.5. A bound that is impossible itself stays as it is, and never counts.
+fn within(is_below: bool, bound: f64, widest: f64, [low, high]: [f64; 2]) -> (f64, f64) {
+    if !(low..=high).contains(&bound) {
+        return (bound, widest);
+    }
+    let room = match is_below {
+        true if low >= 0.0 && bound / 2.0 >= low => bound / 2.0,
+        true if low >= 0.0 => (bound - low) / 2.0,
+        true => widest.min(bound - low),
+        false => widest.min(high - bound),
+    };
+    let mean = if is_below { bound - room } else { bound + room };
+    // nothing is left beside the bound: it is the value
+    if room > 0.0 && mean != bound && mean.is_finite() { (mean, room) } else { (bound, widest) }
+}
+
+fn negative_deviation(place: Place<'_>, column: &str, text: &str) -> Finding {
+    let why = format!("`{}` is a standard deviation below 0", cut(text));
+    let mend =
+        "write it without the sign, leave the cell empty, or name another column as uncertainty of the [[value]]";
+    place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(&*cut(text))), why, mend)
+}
+
+/// Whether a value is a bound (`<5`), not a number of its own.
+pub(crate) fn is_bound(m: &Measurement) -> bool {
+    m.conditions.contains_key("censored")
 }
 
 impl Words {

@@ -24,6 +24,7 @@ use nuclide::Nuclide;
 
 pub(crate) use material::decimal_points;
 pub use material::space_group;
+pub(crate) use measure::is_bound;
 
 /// The columns of one file, by position: what the mapping says, looked up once. Threads are quicker with one each.
 pub struct Layout<'a> {
@@ -214,7 +215,8 @@ impl Layout<'_> {
         measurements.clear();
         for value in &self.values {
             let made = self.measurement(value, row, place, words, (&mut measurements, flagged));
-            refused.extend(made.err());
+            // a bad cell that several values need is said once
+            refused.extend(made.err().filter(|finding| !refused.contains(finding)));
         }
         if measurements.is_empty() && refused.is_empty() && identity.described.is_none() {
             let why = "no value column of the mapping holds anything in this row".to_owned();

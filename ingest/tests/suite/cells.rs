@@ -66,12 +66,76 @@ fn marks_of_thousands_and_decimal_commas_count_only_where_they_are_stated() {
 fn a_bound_never_looks_like_a_sharp_value() {
     let map = mapping(GAP);
     let found = value(&map, "formula,gap\nSi,<5\n");
-    assert_eq!((found.value, found.uncertainty), (5.0, Some(5.0)));
+    assert_eq!((found.value, found.uncertainty, found.given_value), (2.5, Some(2.5), Some(5.0)));
     assert_eq!((found.conditions["censored"].as_str(), found.conditions["given"].as_str()), ("<", "<5"));
+    let above = value(&map, "formula,gap\nSi,≥5\n");
+    assert!(above.value > 5.0 && above.value - above.uncertainty.unwrap() == 5.0, "{above:?}");
     let zero = value(&map, "formula,gap\nSi,<0\n");
     assert!(zero.uncertainty.unwrap() >= 2.0, "{zero:?}");
     let about = value(&map, "formula,gap\nSi,~5\n");
     assert!(about.uncertainty.unwrap() >= 0.5 && !about.conditions.contains_key("censored"), "{about:?}");
+}
+
+#[test]
+fn what_is_believed_of_a_bound_lies_on_its_side() {
+    let of = |property: &str, unit: &str, cell: &str| {
+        let map = mapping(&format!(
+            "material = {{ formula = \"f\" }}\ndefaults = {{ evidence = \"measured\" }}\n\
+             [[value]]\ncolumn = \"x\"\nproperty = \"{property}\"\nunit = \"{unit}\"\n"
+        ));
+        value(&map, &format!("f,x\nSi,{cell}\n"))
+    };
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * b.abs().max(1.0);
+    // property, unit, cell, mean and deviation in the dictionary's unit
+    for (property, unit, cell, mean, sd) in [
+        ("yield_strength", "MPa", "<27", 13.5, 13.5),
+        ("yield_strength", "GPa", "< 0.027 GPa", 13.5, 13.5),
+        ("yield_strength", "MPa", ">100", 200.0, 100.0),
+        ("refractive_index", "1", "<1.2", 0.6, 0.6),
+        ("seebeck_coefficient", "µV/K", "<27", 0.0, 27.0),
+        ("seebeck_coefficient", "µV/K", ">-27", 0.0, 27.0),
+        ("seebeck_coefficient", "µV/K", ">4990", 4995.0, 5.0),
+    ] {
+        let found = of(property, unit, cell);
+        let bounds = datasets::property::dictionary().get(property).unwrap().bounds;
+        let (mean, sd) = if mean < bounds[0] { ((1.2 + bounds[0]) / 2.0, (1.2 - bounds[0]) / 2.0) } else { (mean, sd) };
+        let sd = if cell == ">4990" { found.uncertainty.unwrap() } else { sd };
+        let mean = if cell == ">4990" { 4990.0 + sd } else { mean };
+        assert!(close(found.value, mean) && close(found.uncertainty.unwrap(), sd), "{property} {cell}: {found:?}");
+        assert!((bounds[0]..=bounds[1]).contains(&found.value), "{property} {cell}: {found:?}");
+    }
+    // a bound that cannot be is flagged, and stays impossible
+    let map = mapping(&GAP.replace("band_gap", "density"));
+    let done = read(&map, "formula,gap\nSi,<99\n");
+    assert_eq!((codes(&done), done.records[0].measurements[0].value), (vec![Code::OutOfBounds], 99.0));
+}
+
+#[test]
+fn bounds_contradict_nothing_on_their_side() {
+    let map = mapping(
+        "material = { formula = \"f\" }\ndefaults = { evidence = \"measured\" }\n\
+         [[value]]\ncolumn = \"ys\"\nproperty = \"yield_strength\"\n[[value]]\ncolumn = \"uts\"\nproperty = \"tensile_strength\"\n",
+    );
+    assert_eq!(codes(&read(&map, "f,ys,uts\nFe,>500,800\n")), []);
+    // far below a bound is no conflict with it
+    let done = read(&map, "f,ys,uts\nFe,<500,\nFe,0.01,\n");
+    assert_eq!((counts(&done), codes(&done)), ((2, 0, 0), vec![]));
+}
+
+#[test]
+fn deviations_of_a_column_are_not_negative_and_zero_says_nothing() {
+    let map = mapping(&format!("{GAP}uncertainty = \"sd\"\n"));
+    let sd = |row: &str| value(&map, &format!("formula,gap,sd\nSi,{row}\n")).uncertainty;
+    // the column first, then the cell
+    assert_eq!(sd("1.1 ± 0.2,0.3"), Some(0.3));
+    assert_eq!((sd("1.1 ± 0.2,"), sd("1.1 ± 0.2,0")), (Some(0.2), Some(0.2)));
+    assert_eq!((sd("1.1,0"), sd("1.1 ± 0,")), (None, None));
+    let done = read(&map, "formula,gap,sd\nSi,1.1,-0.1\n");
+    assert_eq!((codes(&done), finding(&done).column.as_deref()), (vec![Code::BadNumber], Some("sd")));
+    // a constant last
+    let map = mapping(&format!("{GAP}uncertainty = {{ value = 0.5 }}\n"));
+    assert_eq!(value(&map, "formula,gap\nSi,1.1 ± 0.2\n").uncertainty, Some(0.2));
+    assert_eq!(value(&map, "formula,gap\nSi,1.1\n").uncertainty, Some(0.5));
 }
 
 #[test]

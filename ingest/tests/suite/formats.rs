@@ -84,6 +84,54 @@ fn spellings() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+fn a_typed_number_is_the_number_that_it_is_whatever_the_marks_say() {
+    // beside a text with marks: 2,1 and 7.125 as Germans write them
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet();
+    for (row, formula) in [(1, "GaAs"), (2, "Si"), (3, "Ge"), (4, "InP")] {
+        sheet.write_string(row, 0, formula).unwrap();
+    }
+    sheet.write_string(0, 0, "formula").unwrap();
+    sheet.write_string(0, 1, "gap").unwrap();
+    sheet.write_number(1, 1, 2.1).unwrap();
+    sheet.write_number(2, 1, 7.125).unwrap();
+    sheet.write_string(3, 1, "1,5").unwrap();
+    sheet.write_number(4, 1, 1.25e-7).unwrap();
+    let xlsx = book.save_to_buffer().unwrap();
+    let json = br#"[{"formula":"GaAs","gap":2.1},{"formula":"Si","gap":7.125},{"formula":"Ge","gap":"1,5"},
+                    {"formula":"InP","gap":1.25e-7}]"#;
+    let lines = b"{\"formula\":\"GaAs\",\"gap\":2.1}\n{\"formula\":\"Si\",\"gap\":7.125}\n\
+                  {\"formula\":\"Ge\",\"gap\":\"1,5\"}\n{\"formula\":\"InP\",\"gap\":1.25e-7}\n";
+    let toml = b"[[row]]\nformula = \"GaAs\"\ngap = 2.1\n[[row]]\nformula = \"Si\"\ngap = 7.125\n\
+                 [[row]]\nformula = \"Ge\"\ngap = \"1,5\"\n[[row]]\nformula = \"InP\"\ngap = 1.25e-7\n";
+    let map = crate::job::mapping(&format!(
+        "[read]\ndecimal = \",\"\nthousands = \".\"\n[record]\nid = [\"formula\"]\n{}",
+        crate::job::GAP
+    ));
+    let numbers = |name: &str, bytes: &[u8]| {
+        let done = crate::job::try_read(&map, &[(name, bytes)]).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(done.report.findings.is_empty(), "{name}: {:?}", done.report);
+        done.records.iter().map(|r| (r.id.clone(), r.measurements[0].value)).collect::<Vec<_>>()
+    };
+    let want = [("lab/GaAs", 2.1), ("lab/Ge", 1.5), ("lab/InP", 1.25e-7), ("lab/Si", 7.125)];
+    let want: Vec<(String, f64)> = want.map(|(id, x)| (id.to_owned(), x)).to_vec();
+    for (name, bytes) in [("a.xlsx", &xlsx[..]), ("a.json", json), ("a.jsonl", lines), ("a.toml", toml)] {
+        assert_eq!(numbers(name, bytes), want, "{name}");
+    }
+    for (name, bytes) in [("a.parquet", parquet_file()), ("a.arrow", arrow_file())] {
+        let want = vec![("lab/GaAs".to_owned(), 1.42), ("lab/Si".to_owned(), 1.0)];
+        assert_eq!(numbers(name, &bytes), want, "{name}");
+    }
+    // whole numbers have no mark, so ids and attributes stay as they are; a number in an array is read likewise
+    let options = ReadOptions { decimal: ',', ..ReadOptions::default() };
+    let cells = tables_of("a.json", br#"[{"id":7125,"x":[[0.5,1],[2,3]],"y":0.5}]"#, &options).unwrap();
+    assert_eq!(cells[0].1[0].as_ref().unwrap(), &["7125", "[[0.5,1],[2,3]]", "0,5"]);
+    let map = crate::job::mapping(&format!("[read]\ndecimal = \",\"\n{}at = [0, 1]\n", crate::job::GAP));
+    let done = crate::job::try_read(&map, &[("a.json", br#"[{"formula":"Si","gap":[[1,2.25],[0,0]]}]"#)]).unwrap();
+    assert_eq!(done.records[0].measurements[0].value, 2.25, "{:?}", done.report);
+}
+
+#[test]
 fn the_same_table_in_every_format_is_the_same_cells() {
     let want = tables_of("a.csv", CSV, &ReadOptions::default()).unwrap();
     assert_eq!(want[0].1.len(), 2);

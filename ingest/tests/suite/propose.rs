@@ -46,8 +46,9 @@ fn headers_in_every_habit_say_property_and_unit() {
     assert_eq!(header::read("PROPERTY: Exp. Young modulus (GPa)").evidence, Some(Evidence::Measured));
     assert_eq!(header::read("thermal_conductivity_300K_W_per_mK").temperature_k, Some(300.0));
     assert_eq!(header::read("furnace").property, None);
-    assert_eq!(header::uncertainty_of("density_std"), Some("density"));
-    assert_eq!(header::uncertainty_of("Uncertainty of density"), Some("density"));
+    let of = |header: &str| header::uncertainty_of(header).map(|deviation| deviation.of);
+    assert_eq!(of("density_std").as_deref(), Some("density"));
+    assert_eq!(of("Uncertainty of density").as_deref(), Some("density"));
     assert_eq!(header::uncertainty_of("standard"), None);
 }
 
@@ -87,6 +88,93 @@ fn what_cannot_be_known_must_be_stated() {
     assert!(Mapping::from_file(alloys.file, Some("lab"), "m").is_err());
     let nothing = proposed("a.csv", "x;y z\n1;2\n");
     assert_eq!(nothing.to_state.len(), 3, "{:?}", nothing.to_state);
+}
+
+#[test]
+fn deviations_are_never_taken_for_values() {
+    for header in [
+        "Seebeck / σ (µV/K)",
+        "Seebeck ± (µV/K)",
+        "Seebeck / s",
+        "Seebeck / sigma",
+        "Seebeck / µV/K (std)",
+        "u(Seebeck)",
+        "Δ Seebeck",
+        "Seebeck_SD [µV/K]",
+        "Fehler Seebeck",
+        "Seebeck error (µV/K)",
+    ] {
+        let rows = "Si;120;3.5\nGe;-80;2.5\n";
+        let beside = proposed("a.csv", &format!("formula;Seebeck (µV/K);{header}\n{rows}"));
+        let [value] = beside.file.value.as_slice() else { panic!("{header}: {:?}", beside.columns) };
+        assert_eq!(value.uncertainty, Some(Uncertainty::Column(header.into())), "{header}: {:?}", beside.columns);
+        // without its values it is to be stated
+        let alone = proposed("a.csv", &format!("formula;HV;{header}\n{rows}"));
+        assert!(alone.file.value.iter().all(|v| v.column == "HV"), "{header}: {:?}", alone.columns);
+        let said = alone.to_state.iter().any(|line| line.contains(header) && line.contains("uncertainty"));
+        assert!(said || header.starts_with('Δ'), "{header}: {:?}", alone.to_state);
+    }
+    // another unit cannot be the deviation as it is
+    let percent = proposed("a.csv", "formula;Seebeck (µV/K);Seebeck error (%)\nSi;120;3\nGe;-80;2\n");
+    assert!(percent.file.value[0].uncertainty.is_none() && !percent.to_state.is_empty(), "{:?}", percent.columns);
+    // a symbol of the property is none
+    let symbol = proposed("a.csv", "formula;Electrical conductivity / σ (S/m)\nSi;120\nGe;80\n");
+    assert_eq!(role_of(&symbol, "Electrical conductivity / σ (S/m)"), Role::Value, "{:?}", symbol.columns);
+    let counts = proposed("a.csv", "formula;Seebeck (µV/K);Seebeck / n\nSi;120;3\nGe;-80;5\n");
+    assert_eq!(role_of(&counts, "Seebeck / n"), Role::Unplaced, "{:?}", counts.columns);
+    assert!(counts.to_state.iter().any(|line| line.contains("check it")), "{:?}", counts.to_state);
+}
+
+#[test]
+fn units_behind_a_stroke_shares_in_percent_and_columns_to_ignore() {
+    for (header, unit) in [("T / °C", "°C"), ("Temperature / K", "K")] {
+        let proposal = proposed(
+            "a.csv",
+            &format!("formula;YS (MPa);{header}\nFe;200;25\nNi;150;RT\nCu;90;600\nAg;70;25\nAu;60;25\n"),
+        );
+        let given = proposal.file.value[0].temperature.clone().unwrap_or_else(|| panic!("{:?}", proposal.columns));
+        assert_eq!((given.unit.as_str(), proposal.to_state.len()), (unit, 0), "{header}: {:?}", proposal.to_state);
+    }
+    let pressed = proposed("a.csv", "formula;YS (MPa);P / MPa\nFe;200;25\nNi;150;30\n");
+    assert_eq!(pressed.file.value[0].pressure.as_ref().map(|p| p.unit.as_str()), Some("MPa"));
+    let phosphorus = proposed("a.csv", "formula;YS (MPa);P [ppm]\nFe;200;25\nNi;150;30\n");
+    assert_eq!((role_of(&phosphorus, "P [ppm]"), phosphorus.to_state.len()), (Role::Unplaced, 1));
+    let percent = proposed("a.csv", "formula;Elongation (%)\nFe;0.23\nNi;0.5\n");
+    assert!(percent.to_check.iter().any(|line| line.contains("factor = 100")), "{:?}", percent.to_check);
+    let read = ReadOptions { ignore: vec!["strange*".into()], ..ReadOptions::default() };
+    let proposal = propose(&[sample("a.csv", "formula;HV;strange one\nFe;200;1\n")], &read, Some(Evidence::Measured));
+    assert!(proposal.to_state.is_empty(), "{:?}", proposal.to_state);
+}
+
+#[test]
+fn shares_with_their_unit_and_a_rest_become_a_composition() {
+    use ingest::mapping::BasisName;
+    let proposal = proposed("a.csv", "name;C [wt%];Mn wt.%;Fe (wt%);HV\nx;0.2;1.5;Rest;100\ny;0.4;1.2;bal.;110\n");
+    let fractions = proposal.file.material.fractions.clone().unwrap_or_else(|| panic!("{:?}", proposal.columns));
+    assert_eq!((fractions.basis, fractions.balance.as_deref()), (Some(BasisName::WeightPercent), Some("Fe")));
+    assert!(proposal.to_state.is_empty(), "{:?}", proposal.to_state);
+    let map = Mapping::from_file(proposal.file, Some("lab"), "m").unwrap();
+    let done = crate::job::read(&map, "name,C [wt%],Mn wt.%,Fe (wt%),HV\nx,0,50,Rest,100\ny,0,50,50,110\n");
+    assert!(done.records.iter().all(|r| r.formula.as_deref().is_some_and(|f| f.starts_with("Fe"))), "{done:?}");
+    // without the balance the message names it
+    let map = crate::job::mapping(&format!(
+        "material.fractions = {{ columns = [\"C\", \"Fe\"], basis = \"weight_percent\" }}\n{}",
+        crate::job::GAP.replace("[material]\nformula = \"formula\"\n", "")
+    ));
+    let done = crate::job::read(&map, "C,Fe,gap\n1,Rest,1\n");
+    assert!(crate::job::finding(&done).mend.contains("balance = \"Fe\""), "{:?}", done.report);
+    let open = proposed("a.csv", "name;C [wt%];Mn [wt%];HV\nx;0.2;1.5;100\ny;0.4;1.2;110\n");
+    assert!(open.to_state.iter().any(|line| line.contains("balance = ")), "{:?}", open.to_state);
+}
+
+#[test]
+fn decimal_commas_beside_typed_numbers_are_named() {
+    let table = Sample {
+        format: Some(ingest::read::Format::Excel),
+        ..sample("a.xlsx", "formula;Density [g/cm3]\nFe;7,87\nNi;8.9\nCu;8.96\n")
+    };
+    let proposal = propose(&[table], &ReadOptions::default(), Some(Evidence::Measured));
+    assert!(proposal.to_state.iter().any(|s| s.contains("decimal = \",\"")), "{:?}", proposal.to_state);
 }
 
 /// The role of a column, in words.
