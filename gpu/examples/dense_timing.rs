@@ -1,4 +1,4 @@
-//! How long does a search among vectors take? For `benches/dense.py`, which times peers on the same numbers between our rounds.
+//! How long does a search among vectors take? For `benches/search.py`, which times peers on the same numbers between our rounds.
 //!
 //! `dense_timing --vectors FILE --queries FILE --dims D [--k K] [--threads T] [--repeats R] [--metric l2|l1|cosine|ip]
 //! [--device NAME] [--ids] [--serve]`
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// Whether the mask allows a row; `benches/dense.py` has the same.
+/// Whether the mask allows a row; `benches/search.py` has the same.
 fn half(row: u32) -> bool {
     row.wrapping_mul(2_654_435_769) >> 31 == 1
 }

@@ -44,8 +44,8 @@ pub struct DeviceReport {
     pub segment_rows: Option<u32>,
     /// Bytes of columns and vectors in device memory; `None` for the CPU.
     pub held_bytes: Option<u64>,
-    /// How many segments had to leave device memory for others, so that they are copied again; `None` for the CPU.
-    pub evicted_segments: Option<u64>,
+    /// How often a segment was copied again that had left device memory for others; `None` for the CPU.
+    pub segments_copied_again: Option<u64>,
     /// Why this device was chosen over others, or what is wrong with it now.
     pub note: Option<String>,
 }
@@ -161,7 +161,7 @@ impl Device {
             max_binding_bytes: Some(adapter.max_binding_bytes),
             segment_rows: Some(gpu.segment_rows()),
             held_bytes: Some(0),
-            evicted_segments: Some(0),
+            segments_copied_again: Some(0),
             note: note.clone(),
         };
         let gpu = Gpu { name: report.name.clone(), report, options, slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
@@ -184,20 +184,21 @@ impl Device {
                 max_binding_bytes: None,
                 segment_rows: None,
                 held_bytes: None,
-                evicted_segments: None,
+                segments_copied_again: None,
                 note: self.inner.note.clone(),
             },
             Some(gpu) => match &*gpu.slot() {
                 Slot::Ready(ready) => {
+                    // of the last query: this waits for none
                     let holding = ready.holding();
-                    let (held_bytes, evicted_segments) = (Some(holding.bytes), Some(holding.evicted));
+                    let (held_bytes, segments_copied_again) = (Some(holding.bytes), Some(holding.again));
                     let short = "device memory is smaller than the data: some is copied again for each query";
-                    let note = match (&gpu.report.note, holding.evicted > 0) {
+                    let note = match (&gpu.report.note, holding.again > 0) {
                         (Some(note), true) => Some(format!("{note}; {short}")),
                         (None, true) => Some(short.to_owned()),
                         (note, false) => note.clone(),
                     };
-                    DeviceReport { held_bytes, evicted_segments, note, ..gpu.report.clone() }
+                    DeviceReport { held_bytes, segments_copied_again, note, ..gpu.report.clone() }
                 }
                 Slot::Lost { why, .. } | Slot::Opening { why } => {
                     DeviceReport { note: Some(format!("{why}; the CPU answers")), ..gpu.report.clone() }
@@ -343,11 +344,13 @@ impl Device {
     /// Frees all memory on the device; columns are copied again when a query needs them. Does nothing on the CPU. Columns that
     /// were dropped are freed by the next query anyway.
     pub fn release(&self) {
-        if let Some(gpu) = &self.inner.gpu
-            && let Slot::Ready(ready) = &*gpu.slot()
-        {
-            ready.release();
-        }
+        let Some(gpu) = &self.inner.gpu else { return };
+        // the slot is not held meanwhile: a query may take long
+        let ready = match &*gpu.slot() {
+            Slot::Ready(ready) => ready.clone(),
+            Slot::Lost { .. } | Slot::Opening { .. } => return,
+        };
+        ready.release();
     }
 
     fn answered_by(&self, note: &Option<String>) -> String {

@@ -63,9 +63,17 @@ impl HistogramQuery<'_> {
     fn bin(&self, row: usize) -> usize {
         match self.column.sd()[row] < 0.0 {
             true => self.edges.len() + 1,
-            false => self.edges.partition_point(|&edge| edge <= self.column.mean()[row]),
+            false => {
+                let mean = flushed(self.column.mean()[row]);
+                self.edges.partition_point(|&edge| flushed(edge) <= mean)
+            }
         }
     }
+}
+
+/// Subnormal numbers count as zero: some devices know none.
+pub(crate) fn flushed(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0 } else { x }
 }
 
 /// The counts of all bins, on the CPU.

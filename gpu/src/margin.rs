@@ -150,8 +150,17 @@ impl Terms {
 
     /// The rows as bytes; `None` for L1. Made when they are first asked for.
     pub(crate) fn codes(&self, own: &[f32], dims: usize) -> Option<&Codes> {
-        let made = || Codes::new(self.values(own), dims, self.scale());
-        (self.metric != Metric::L1).then(|| self.codes.get_or_init(made))
+        if self.metric == Metric::L1 {
+            return None;
+        }
+        // made before the cell is locked, as terms are
+        match self.codes.get() {
+            Some(codes) => Some(codes),
+            None => {
+                let made = Codes::new(self.values(own), dims, self.scale());
+                Some(self.codes.get_or_init(|| made))
+            }
+        }
     }
 
     /// The query as kernels take it; `None` where only f64 can answer it.

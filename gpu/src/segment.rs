@@ -1,6 +1,6 @@
 //! Data in device memory: cut into segments that fit one binding, kept while their owner lives and there is room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use crate::shader::BLOCK;
@@ -12,6 +12,8 @@ const LARGEST_SEGMENT_BYTES: u64 = 1 << 30;
 pub(crate) const ROW_BYTES: u64 = 8;
 /// Bytes of one piece of an upload.
 const UPLOAD_BYTES: usize = 8 << 20;
+/// Segments that are known to have left.
+const MOST_EVICTED: usize = 1 << 16;
 /// Segments start at whole words of a mask.
 const ROWS_PER_WORD: u32 = 64;
 
@@ -75,13 +77,15 @@ pub(crate) struct Residents {
     bytes: u64,
     budget: u64,
     clock: u64,
-    evicted: u64,
+    /// What has left for others.
+    evicted: HashSet<Key>,
+    again: u64,
 }
 
 impl Residents {
     pub(crate) fn new(budget: Option<u64>) -> Residents {
         let budget = budget.unwrap_or(u64::MAX);
-        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: 0 }
+        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: HashSet::new(), again: 0 }
     }
 
     /// The buffers of a segment, where they are held.
@@ -99,7 +103,7 @@ impl Residents {
         while self.bytes.saturating_add(bytes) > self.budget {
             let Some(oldest) = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
             self.remove(oldest);
-            self.evicted += 1;
+            self.evicted.insert(oldest);
             dropped = true;
         }
         dropped
@@ -117,6 +121,7 @@ impl Residents {
         let bytes = buffers.iter().map(wgpu::Buffer::size).sum();
         self.bytes += bytes;
         self.clock += 1;
+        self.again += u64::from(self.evicted.remove(&key));
         self.held.insert(key, Held { owner, buffers, bytes, used: self.clock });
     }
 
@@ -134,6 +139,10 @@ impl Residents {
         };
         let gone: Vec<Key> = self.held.iter().filter(|(_, held)| dropped(held)).map(|(key, _)| *key).collect();
         gone.into_iter().for_each(|key| self.remove(key));
+        // of what is not held any more nothing can be said of its owner: a few keys that will not come again
+        if self.evicted.len() > MOST_EVICTED {
+            self.evicted.clear();
+        }
     }
 
     /// Frees all, and counts anew.
@@ -146,9 +155,9 @@ impl Residents {
         self.bytes
     }
 
-    /// How many segments had to leave for others.
-    pub(crate) fn evicted(&self) -> u64 {
-        self.evicted
+    /// How often a segment was copied again that had left for others.
+    pub(crate) fn again(&self) -> u64 {
+        self.again
     }
 
     /// How many segments are held.
@@ -199,7 +208,7 @@ pub(crate) fn fours(dims: usize) -> usize {
     dims.div_ceil(4)
 }
 
-/// Bytes of one row of vectors: its components, and its terms.
+/// Bytes of the components of one row of vectors.
 pub(crate) fn vector_bytes(dims: usize) -> u64 {
     16 * fours(dims) as u64
 }

@@ -46,7 +46,7 @@ pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Resu
 pub(crate) fn run_dense<E: std::fmt::Display>(
     mut ask: impl FnMut(&Job, bool) -> Result<Vec<Vec<Neighbour>>, E>,
 ) -> Result<(), String> {
-    const DIMS: usize = 21;
+    const DIMS: usize = 77;
     const VECTORS: usize = 2_011;
     let values = (0..VECTORS * DIMS).map(|at| noise(at, 40) - 0.5).collect();
     let vectors = Vectors::new(values, DIMS).map_err(|e| e.to_string())?;

@@ -180,6 +180,7 @@ pub(crate) fn histogram() -> String {
     let mut text = String::new();
     unsigned(&mut text, "LANES", LANES);
     unsigned(&mut text, "HISTOGRAM_BINS", HISTOGRAM_BINS);
+    float(&mut text, "SMALLEST_NORMAL", f32::MIN_POSITIVE);
     text + include_str!("shaders/histogram.wgsl")
 }
 

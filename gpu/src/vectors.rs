@@ -97,7 +97,16 @@ impl Vectors {
 
     /// What kernels need to know of the rows for this metric.
     pub(crate) fn terms(&self, metric: Metric) -> &Terms {
-        self.terms[metric as usize].get_or_init(|| Terms::new(&self.values, self.dims, metric))
+        let cell = &self.terms[metric as usize];
+        match cell.get() {
+            Some(terms) => terms,
+            None => {
+                // made before the cell is locked: the threads that make it may take up another search meanwhile, which
+                // would wait for itself
+                let made = Terms::new(&self.values, self.dims, metric);
+                cell.get_or_init(|| made)
+            }
+        }
     }
 }
 

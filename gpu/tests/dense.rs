@@ -247,6 +247,43 @@ fn the_adapter_conforms() {
     }
 }
 
+/// Shapes of their own kernels: queries that a uniform buffer has no room for, and single queries by bytes.
+#[test]
+fn all_kernels_conform() {
+    for segment_rows in [Some(1024), None] {
+        let Some(device) = adapter(segment_rows) else { return };
+        let mut random = Random::new(4242);
+        for (rows, dims, count) in [(700, 521, 9), (130, 4100, 1), (130, 1030, 3), (9000, 130, 1), (20_000, 64, 1)] {
+            for metric in Metric::ALL {
+                let values = (0..rows * dims).map(|_| random.within(-1.0, 1.0) as f32).collect();
+                let queries = (0..count * dims).map(|_| random.within(-1.0, 1.0) as f32).collect();
+                let vectors = Vectors::new(values, dims).unwrap();
+                let case = Case { vectors, queries, metric, masks: Vec::new(), shared: true, leave_out: None, k: 10 };
+                conforms(&device, &case, "a kernel of its own");
+            }
+        }
+    }
+}
+
+/// Searches that are the first of their vectors, from many tasks at once.
+#[test]
+fn first_searches_may_come_from_many_tasks() {
+    use rayon::prelude::*;
+    for device in [Some(Device::cpu()), adapter(None)].into_iter().flatten() {
+        let vectors = Vectors::new((0..40_000 * 32).map(|at| (at * 7919 % 10_007) as f32).collect(), 32).unwrap();
+        let answers: Vec<Places> = (0..16)
+            .into_par_iter()
+            .map(|_| {
+                let queries = vectors.row(17);
+                let (metric, masks) = (Metric::L2, Masks::All);
+                let query = NearestQuery { vectors: &vectors, queries, metric, masks, leave_out: None, k: 3 };
+                places(&device.nearest(&query).unwrap().neighbours)
+            })
+            .collect();
+        assert!(answers.iter().all(|answer| answer == &answers[0] && answer[0][0].1 <= 17));
+    }
+}
+
 /// Vectors that do not fit in the memory that a device may use come and go, and the answers are the same; the device says so.
 #[test]
 fn device_memory_may_be_smaller_than_the_data() {
@@ -259,7 +296,7 @@ fn device_memory_may_be_smaller_than_the_data() {
     }
     let described = device.describe();
     assert!(described.held_bytes.is_some_and(|bytes| (1..=100_000).contains(&bytes)), "{described:?}");
-    assert!(described.evicted_segments.is_some_and(|count| count > 0), "{described:?}");
+    assert!(described.segments_copied_again.is_some_and(|count| count > 0), "{described:?}");
     assert!(described.note.is_some_and(|note| note.contains("smaller than the data")));
 }
 

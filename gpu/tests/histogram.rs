@@ -47,6 +47,18 @@ fn every_row_is_in_the_bin_of_its_mean() {
 }
 
 #[test]
+fn subnormal_numbers_count_as_zero() {
+    let tiny = 1e-40f32;
+    let column = Column::new(vec![-tiny, tiny, 0.0, -f32::MIN_POSITIVE, 1.0], vec![0.0; 5]).unwrap();
+    for device in [Some(Device::cpu()), adapter(None)].into_iter().flatten() {
+        for edges in [[0.0], [tiny], [-tiny]] {
+            let found = device.histogram(&HistogramQuery { column: &column, mask: None, edges: &edges }).unwrap();
+            assert_eq!((found.below, found.above), (1, 4), "{edges:?}, {}", found.device);
+        }
+    }
+}
+
+#[test]
 fn edges_are_checked() {
     let column = Column::new(vec![1.0; 3], vec![0.0; 3]).unwrap();
     let many = vec![0.0; MAX_EDGES + 1];

@@ -21,6 +21,9 @@ pub struct Header {
     pub temperature_k: Option<f64>,
 }
 
+/// Bytes of a header beyond which no unit is looked for: each break in it is a try.
+const LONGEST_HEADER: usize = 300;
+
 /// Words of a header, the method that they mean, and the evidence of it.
 const HINTS: [(&str, Option<&str>, Evidence); 16] = [
     ("exp", None, Evidence::Measured),
@@ -99,6 +102,9 @@ pub fn unit_in(header: &str, property: &Property) -> Option<String> {
 /// The unit at the end of a header that converts to the wanted one: in brackets, behind a comma, `in`, or an underline.
 pub fn fitting_unit(header: &str, wanted: &Unit) -> Option<String> {
     let header = header.trim_end_matches(['_', ' ', '*']);
+    if header.len() > LONGEST_HEADER {
+        return None;
+    }
     let fits = |unit: &str| {
         let unit = unit.trim();
         let good = Unit::parse_for(unit, wanted).is_ok_and(|given| given.conversion_to(wanted).is_ok());

@@ -194,7 +194,8 @@ impl RefusedWriter {
                 let mut next = self.preface.first_row.unwrap_or(1).saturating_sub(1) as u32;
                 let sheet = book.add_worksheet();
                 if let Some(name) = &self.preface.sheet {
-                    sheet.set_name(name).map_err(std::io::Error::other)?;
+                    // Excel has rules of its own for names; a sheet of another program may break them, and needs none
+                    let _ = sheet.set_name(name);
                 }
                 for row in &self.preface.rows {
                     write_cells(&mut book, next, &row.iter().map(String::as_str).collect::<Vec<_>>())?;

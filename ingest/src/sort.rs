@@ -22,6 +22,10 @@ use rayon::prelude::*;
 
 /// Bytes of runs in memory; more go to disk.
 const MEMORY_BYTES: usize = 384 << 20;
+/// Bytes of rows that are merged at once.
+const PIECE_BYTES: usize = 192 << 20;
+/// Bytes of the texts of one batch: offsets are 32 bits.
+const BATCH_BYTES: usize = 512 << 20;
 /// Rows of a batch on disk.
 const SPILL_ROWS: usize = 8_192;
 /// Every so many rows of a run one id is kept, to cut the ids into equal ranges; from the middle of each stretch, since
@@ -108,7 +112,10 @@ pub struct Sorter {
     spilled: Vec<Spilled>,
     samples: Vec<String>,
     rows: usize,
+    /// Bytes of all runs, in memory and on disk.
+    all_bytes: usize,
     memory: usize,
+    piece_bytes: usize,
 }
 
 /// What became of rows with one id.
@@ -138,13 +145,15 @@ impl Sorter {
             spilled: Vec::new(),
             samples: Vec::new(),
             rows: 0,
+            all_bytes: 0,
             memory: MEMORY_BYTES,
+            piece_bytes: PIECE_BYTES,
         }
     }
 
-    /// The same with another bound on memory, for tests.
-    pub fn with_memory(scratch: &Path, bytes: usize) -> Sorter {
-        Sorter { memory: bytes, ..Sorter::new(scratch) }
+    /// The same with other bounds on the memory of all rows, and of those that are merged at once, for tests.
+    pub fn with_memory(scratch: &Path, bytes: usize, piece_bytes: usize) -> Sorter {
+        Sorter { memory: bytes, piece_bytes, ..Sorter::new(scratch) }
     }
 
     /// Adds a run made by a [`RunBuilder`].
@@ -156,10 +165,12 @@ impl Sorter {
         if run.rows.is_empty() {
             return Ok(());
         }
+        // counted over all runs, since a run may have fewer rows than lie between two samples
+        let first = (SAMPLE_EVERY + SAMPLE_EVERY / 2 - self.rows % SAMPLE_EVERY) % SAMPLE_EVERY;
+        self.samples.extend((first..run.rows.len()).step_by(SAMPLE_EVERY).map(|row| run.rows.id(row).to_owned()));
         self.rows += run.rows.len();
-        self.samples
-            .extend((SAMPLE_EVERY / 2..run.rows.len()).step_by(SAMPLE_EVERY).map(|row| run.rows.id(row).to_owned()));
         self.bytes += run.bytes;
+        self.all_bytes += run.bytes;
         self.runs.push(run);
         if self.bytes > self.memory { self.spill() } else { Ok(()) }
     }
@@ -213,8 +224,11 @@ impl Sorter {
             return Ok(Some(sorted));
         }
         let per_record = self.rows_of_a_record()?;
-        let rows_per_piece = (ROWS_PER_FILE as f64 * 0.95 * per_record) as usize;
-        let bounds = cuts(self.samples.clone(), self.rows.div_ceil(rows_per_piece));
+        // a piece is a file, and no more than some bytes: threads hold one each
+        let of_row = self.all_bytes as f64 / self.rows as f64;
+        let rows_per_piece =
+            (ROWS_PER_FILE as f64 * 0.95 * per_record).min(self.piece_bytes as f64 / of_row.max(1.0)).max(1.0);
+        let bounds = cuts(self.samples.clone(), self.rows.div_ceil(rows_per_piece as usize));
         let ranges: Vec<(Option<&str>, Option<&str>)> = ranges(&bounds).collect();
         let threads = rayon::current_num_threads();
         for range in ranges.chunks(threads) {
@@ -239,7 +253,8 @@ impl Sorter {
         let places = places(&runs, None, Some(end));
         let id_of = |place: &Place| runs[place.run as usize].rows.id(place.row as usize);
         let records = places.chunk_by(|a, b| a.is_of(b, &id_of)).count();
-        Ok(places.len() as f64 / records.max(1) as f64)
+        // no row lies below the first cut where it is the smallest id
+        Ok((places.len() as f64 / records.max(1) as f64).max(1.0))
     }
 
     /// The batches on disk with ids from `from` to before `to`.
@@ -264,17 +279,23 @@ impl Sorter {
         let mut builder = room();
         let mut numberings = vec![Numbering::default(); runs.len()];
         let mut group: Vec<(usize, usize)> = Vec::new();
+        let formula_of = |(run, row): (usize, usize)| sources[run].formula(row);
         let id_of = |place: &Place| runs[place.run as usize].rows.id(place.row as usize);
         for rows in places.chunk_by(|a, b| a.is_of(b, &id_of)) {
             group.clear();
+            let mut formula = None;
             for place in rows {
                 let part = (place.run as usize, place.row as usize);
                 if group.is_empty() {
+                    formula = formula_of(part);
                     group.push(part);
                     continue;
                 }
                 let origin = runs[part.0].origins[part.1];
-                if join && same_material(&sources, &group, part) {
+                // rows that name different materials are no parts of one record
+                let new = formula_of(part);
+                if join && (formula.is_none() || new.is_none() || formula == new) {
+                    formula = formula.or(new);
                     group.push(part);
                 } else if sources[group[0].0].record(group[0].1) == sources[part.0].record(part.1) {
                     duplicates.push(Duplicate::Same(origin, id_of(place).to_owned()));
@@ -283,7 +304,7 @@ impl Sorter {
                 }
             }
             builder.push_joined(&sources, &mut numberings, &group)?;
-            if builder.len() == ROWS_PER_FILE {
+            if builder.len() == ROWS_PER_FILE || builder.text_bytes() > BATCH_BYTES {
                 batches.push(std::mem::replace(&mut builder, room()).finish()?.into_batch()?);
                 numberings = vec![Numbering::default(); runs.len()];
             }
@@ -440,14 +461,6 @@ fn shared_bytes<'a>(mut texts: impl Iterator<Item = &'a str>) -> usize {
     let shared =
         |length: usize, text: &str| first.bytes().take(length).zip(text.bytes()).take_while(|(a, b)| a == b).count();
     texts.fold(first.len(), shared)
-}
-
-/// Rows that name different materials are no parts of one record.
-fn same_material(sources: &[&Rows], group: &[(usize, usize)], part: (usize, usize)) -> bool {
-    let formula = |(run, row): (usize, usize)| sources[run].formula(row);
-    let known = group.iter().find_map(|&part| formula(part));
-    let new = formula(part);
-    known.is_none() || new.is_none() || known == new
 }
 
 /// Ids that cut the sampled ones into `parts` equal ranges.

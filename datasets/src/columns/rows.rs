@@ -88,6 +88,9 @@ impl<T: Clone + Eq + std::hash::Hash> Numbered<T> {
     }
 }
 
+/// Parts of a record beyond which their values are looked up, not compared with all others.
+const MANY_PARTS: usize = 16;
+
 /// No word, or a number that is not found yet.
 const NONE: u32 = u32::MAX;
 
@@ -565,6 +568,7 @@ pub struct RowsBuilder {
     given_value: Sparse<Float64Builder>,
     uncertainty: Sparse<Float64Builder>,
     conditions: Sparse<Maps>,
+    text_bytes: usize,
 }
 
 impl Default for RowsBuilder {
@@ -599,6 +603,7 @@ impl RowsBuilder {
             given_value: Sparse::default(),
             uncertainty: Sparse::default(),
             conditions: Sparse::default(),
+            text_bytes: 0,
         }
     }
 
@@ -615,6 +620,11 @@ impl RowsBuilder {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.class.is_empty()
+    }
+
+    /// Bytes of the longest texts so far: structures, attributes and conditions.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// Adds a record.
@@ -686,7 +696,9 @@ impl RowsBuilder {
         self.formula.push(stated(|rows| &rows.formula));
         self.space_group.push(parts.iter().find_map(|&(from, row)| sources[from].space_group(row)));
         self.smiles.push(stated(|rows| &rows.smiles));
-        self.structure.push(stated(|rows| &rows.structure));
+        let structure = stated(|rows| &rows.structure);
+        self.structure.push(structure);
+        self.text_bytes += structure.map_or(0, str::len);
         let class = parts.iter().find(|&&(from, row)| sources[from].class[row] != NONE);
         self.class.push(class.map_or(NONE, |&(from, row)| {
             let number = sources[from].class[row];
@@ -696,18 +708,30 @@ impl RowsBuilder {
         for &(from, row) in parts.iter().filter(|&&(from, _)| sources[from].attributes.is_some()) {
             attributes.extend(map(&sources[from].attributes, row));
         }
+        self.text_bytes += attributes.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         self.attributes.push(&attributes)?;
+        // of many parts: where each value stands that is held already
+        let mut held: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
+        let many = parts.len() > MANY_PARTS;
         for (at, &(from, row)) in parts.iter().enumerate() {
             let rows = sources[from];
             for i in rows.span(row) {
+                // zero and minus zero are equal
+                let bits = (rows.value[i] + 0.0).to_bits();
                 // two rows may derive the same value; one is enough. Equal values that were measured are two
                 if at > 0 && rows.kind(i).evidence == Evidence::Derived {
-                    let held = |&(other, row): &(usize, usize)| {
-                        sources[other].span(row).any(|j| rows.is_same(i, sources[other], j))
+                    let same = |&(other, j): &(usize, usize)| rows.is_same(i, sources[other], j);
+                    let of_part = |&(other, row): &(usize, usize)| sources[other].span(row).any(|j| same(&(other, j)));
+                    let is_held = match many {
+                        true => held.get(&bits).is_some_and(|values| values.iter().any(same)),
+                        false => parts[..at].iter().any(of_part),
                     };
-                    if parts[..at].iter().any(held) {
+                    if is_held {
                         continue;
                     }
+                }
+                if many {
+                    held.entry(bits).or_default().push((from, i));
                 }
                 let kind = renumber(&mut numberings[from].kinds, &rows.kinds, rows.kind[i], &mut self.kinds);
                 self.kind.push(kind);
@@ -715,7 +739,11 @@ impl RowsBuilder {
                 self.given_value.push(number(&rows.given_value, i));
                 self.uncertainty.push(number(&rows.uncertainty, i));
                 match &rows.conditions {
-                    Some(column) if column.is_valid(i) => self.conditions.push(&read_map(column, i))?,
+                    Some(column) if column.is_valid(i) => {
+                        let conditions = read_map(column, i);
+                        self.text_bytes += conditions.iter().map(|(key, text)| key.len() + text.len()).sum::<usize>();
+                        self.conditions.push(&conditions)?;
+                    }
                     _ => self.conditions.push_none(),
                 }
             }

@@ -36,12 +36,14 @@ fn histogram(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_
             let belief = column[row];
             var bin = params.edges + 1u;
             if belief.y >= 0.0 {
+                // subnormal numbers count as zero
+                let mean = select(belief.x, 0.0, abs(belief.x) < SMALLEST_NORMAL);
                 // the number of edges that are not above the value
                 var low = 0u;
                 var high = params.edges;
                 while low < high {
                     let middle = (low + high) / 2u;
-                    if edges[middle] <= belief.x {
+                    if edges[middle] <= mean {
                         low = middle + 1u;
                     } else {
                         high = middle;

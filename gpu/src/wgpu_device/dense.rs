@@ -45,6 +45,11 @@ pub(crate) fn places_kernels() -> impl Iterator<Item = PlacesKernel> {
 pub(super) struct PlacesPipelines(Mutex<HashMap<PlacesKernel, wgpu::ComputePipeline>>);
 
 impl PlacesPipelines {
+    /// Forgets all: one of them may not have been made.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn get(&self, device: &wgpu::Device, kernel: PlacesKernel) -> wgpu::ComputePipeline {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
@@ -117,6 +122,10 @@ impl WgpuDevice {
             return Ok(neighbours);
         }
         let terms = job.vectors.terms(job.metric);
+        if bytes {
+            // not while the device's memory is locked: threads that make them may take up another search meanwhile
+            terms.codes(job.vectors.values(), job.vectors.dims());
+        }
         let mut forms = Vec::with_capacity(job.count());
         for (at, neighbours) in neighbours.iter_mut().enumerate() {
             match terms.query(job.query(at)) {
@@ -150,7 +159,7 @@ impl WgpuDevice {
     ) -> Result<(), Failure> {
         let rows = job.vectors.len();
         let usual = (k + k / 2 + 32).min(rows);
-        let mut by_bytes = bytes && asked.len() == 1;
+        let mut by_bytes = bytes && asked.len() == 1 && 8 * k + 256 <= ALL_FROM;
         let mut wanted = if by_bytes { (8 * k + 256).min(rows) } else { usual };
         while !asked.is_empty() {
             if wanted > ALL_FROM.max(2 * k + 32) {
@@ -196,6 +205,7 @@ impl WgpuDevice {
         let at_once = (PLACES_BYTES / (4 * rows))
             .min(largest_binding(&self.limits) / (4 * segment))
             .min(self.most_keys() / u64::from(k.max(1)))
+            .min(largest_binding(&self.limits) / (16 * fours(job.vectors.dims()).next_multiple_of(4) as u64) / 8 * 8)
             .max(1) as usize;
         let at_once = if at_once > 8 { at_once / 8 * 8 } else { at_once };
         let mut found = Vec::with_capacity(queries.len());

@@ -1,7 +1,7 @@
 //! How many rows lie between which edges.
 
 use super::{DISPATCH_ROWS, Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout, mask_bytes};
-use crate::histogram::HistogramQuery;
+use crate::histogram::{HistogramQuery, flushed};
 use crate::shader::{self, LANES, STEPS};
 
 #[repr(C)]
@@ -33,7 +33,8 @@ impl WgpuDevice {
         let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let bytes = 4 * (query.edges.len() as u64 + 2);
         let edges = self.create(4 * query.edges.len().max(4) as u64, storage);
-        self.queue.write_buffer(&edges, 0, bytemuck::cast_slice(query.edges));
+        let known: Vec<f32> = query.edges.iter().map(|&edge| flushed(edge)).collect();
+        self.queue.write_buffer(&edges, 0, bytemuck::cast_slice(&known));
         let counts = self.create(bytes, storage | wgpu::BufferUsages::COPY_SRC);
         let answer = self.create(bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
         let mut commands = self.commands();

@@ -39,6 +39,8 @@ pub(crate) enum Failure {
     Lost(String),
     /// It has no room for this query.
     OutOfMemory(String),
+    /// The query is larger than what it can bind.
+    TooLarge(String),
     /// It refused, or answered nonsense.
     Refused(String),
 }
@@ -48,6 +50,7 @@ impl std::fmt::Display for Failure {
         match self {
             Failure::Lost(why) => write!(f, "lost ({why})"),
             Failure::OutOfMemory(why) => write!(f, "out of memory ({why})"),
+            Failure::TooLarge(why) => write!(f, "has no room for this query ({why})"),
             Failure::Refused(why) => write!(f, "failed ({why})"),
         }
     }
@@ -68,6 +71,7 @@ pub(crate) struct WgpuDevice {
     limits: wgpu::Limits,
     lost: Arc<Mutex<Option<String>>>,
     memory: Mutex<Memory>,
+    holding: Mutex<Holding>,
 }
 
 /// What the device holds. One query at a time uses it.
@@ -83,8 +87,8 @@ struct Memory {
 pub(crate) struct Holding {
     /// Bytes held now.
     pub(crate) bytes: u64,
-    /// Segments that had to leave for others.
-    pub(crate) evicted: u64,
+    /// How often a segment was copied again that had left for others.
+    pub(crate) again: u64,
 }
 
 impl WgpuDevice {
@@ -145,6 +149,7 @@ impl WgpuDevice {
             limits,
             lost,
             memory,
+            holding: Mutex::default(),
         })
     }
 
@@ -185,12 +190,17 @@ impl WgpuDevice {
     pub(crate) fn release(&self) {
         let mut memory = self.memory();
         memory.clear();
+        self.note_holding(&memory);
     }
 
-    /// What is held.
+    /// What was held after the last query; waits for none.
     pub(crate) fn holding(&self) -> Holding {
-        let memory = self.memory();
-        Holding { bytes: memory.residents.bytes(), evicted: memory.residents.evicted() }
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_holding(&self, memory: &Memory) {
+        let holding = Holding { bytes: memory.residents.bytes(), again: memory.residents.again() };
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -205,10 +215,12 @@ impl WgpuDevice {
             let result = guarded(&self.device, || work(&mut memory));
             // what is said of a lost device explains more than the errors that follow from it
             let result = self.check_lost().and(result);
-            if result.is_err() {
-                // buffers that were refused must not be used again
+            if !matches!(result, Ok(_) | Err(Failure::TooLarge(_))) {
+                // buffers and kernels that were refused must not be used again
                 memory.clear();
+                self.places.clear();
             }
+            self.note_holding(&memory);
             result
         };
         match attempt() {

@@ -112,7 +112,7 @@ impl WgpuDevice {
     ) -> Result<(), Failure> {
         let all = u64::from(queries) * u64::from(k);
         if all > self.most_keys() {
-            return Err(Failure::Refused(format!("it cannot hold {all} answers")));
+            return Err(Failure::TooLarge(format!("it cannot hold {all} answers")));
         }
         let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let from = storage | wgpu::BufferUsages::COPY_SRC;
@@ -155,6 +155,7 @@ impl WgpuDevice {
                 Kernel::Collect => collect,
             };
             commands.run(pipeline, &groups[step.segment], &[step.uniform], step.groups);
+            commands.submit()?;
         }
         Ok(())
     }

@@ -102,17 +102,14 @@ impl Noted {
     /// Compares values of one thing in several rows.
     fn rows(&self, group: &[Value], of_kind: &mut BTreeMap<(u16, Other), Compared>) {
         let Some((first, rest)) = group.split_first().filter(|(_, rest)| !rest.is_empty()) else { return };
-        for value in rest {
-            of_kind.entry((value.kind, Other::Row)).or_default().repeats += 1;
-        }
-        if rest.iter().all(|value| value.value.to_bits() == first.value.to_bits()) {
-            return;
-        }
-        let reference = if rest.len() == 1 { *first } else { middle(group) };
-        for value in group {
+        let all_equal = rest.iter().all(|value| value.value.to_bits() == first.value.to_bits());
+        let reference = if all_equal || rest.len() == 1 { *first } else { middle(group) };
+        // all but the one that the others are compared with
+        for value in group.iter().filter(|value| value.origin() != reference.origin()) {
+            let compared = of_kind.entry((value.kind, Other::Row)).or_default();
+            compared.repeats += 1;
             let apart = self.apart(&reference, value);
             if apart > DEVIATIONS_APART {
-                let compared = of_kind.entry((value.kind, Other::Row)).or_default();
                 compared.conflicts.push((*value, reference, apart));
             }
         }

@@ -11,7 +11,7 @@ use datasets::record::Evidence;
 use serde::Serialize;
 
 use crate::header::plain;
-use crate::mapping::{Mapping, MappingFile};
+use crate::mapping::{Mapping, MappingFile, TextSource};
 use crate::read::{Format, ReadOptions, Row, Table};
 use crate::value::{NumberFormat, read as read_cell};
 use place::One;
@@ -268,6 +268,27 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
             file.record.join = true;
         }
     }
+    // a column of one file need not be in the others
+    let lacks = |column: &String| tables.iter().any(|table| !table.headers.contains(column));
+    let material = &file.material;
+    let placed = [&material.formula, &material.name, &material.space_group, &material.structure, &material.smiles];
+    let class = match &material.class {
+        Some(TextSource::Column(class)) => Some(&class.column),
+        _ => None,
+    };
+    if placed.into_iter().flatten().chain(class).any(lacks) {
+        file.material.optional = true;
+    }
+    if let Some(TextSource::Column(source)) = &file.defaults.source
+        && start.defaults.source.is_none()
+        && lacks(&source.column)
+    {
+        to_check.push(format!(
+            "column `{}` is not used as the source, which other files lack: state source in the [[value]] that it holds for",
+            source.column
+        ));
+        file.defaults.source = None;
+    }
     state_what_is_missing(&file, &columns, &mut to_state);
     if file.record.id.is_empty() {
         to_check.push(
@@ -280,13 +301,17 @@ pub fn complete(tables: &[Sample], start: &MappingFile, evidence: Option<Evidenc
 }
 
 /// The columns that say what a row speaks about, of which a mapping has one each for all tables.
-fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
+fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 9] {
     let column = |column: &Option<String>| column.as_ref().map(|column| format!("`{column}`"));
     let material = &file.material;
     let fractions = material.fractions.as_ref().map(|fractions| match &fractions.prefix {
         Some(prefix) => format!("`{}...`", prefix.as_slice().join("...`, `")),
         None => format!("`{}`", fractions.columns.join("`, `")),
     });
+    let of_texts = |texts: &Option<TextSource>| match texts {
+        Some(TextSource::Column(texts)) => Some(format!("`{}`", texts.column)),
+        _ => None,
+    };
     let id = (!file.record.id.is_empty()).then(|| format!("`{}`", file.record.id.join("`, `")));
     [
         ("the formula", column(&material.formula)),
@@ -296,6 +321,8 @@ fn naming(file: &MappingFile) -> [(&'static str, Option<String>); 7] {
         ("the structure", column(&material.structure)),
         ("the SMILES string", column(&material.smiles)),
         ("the id of the record", id),
+        ("the class", of_texts(&material.class)),
+        ("the source", of_texts(&file.defaults.source)),
     ]
 }
 

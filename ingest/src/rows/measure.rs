@@ -74,6 +74,8 @@ impl Layout<'_> {
         }
         let picked = match value.at {
             [] => None,
+            // a word is the number that it stands for
+            _ if word.is_some() => None,
             at => Some(number_at(text, at, self.numbers.decimal).map_err(|why| {
                 let mend = "correct `at` of the [[value]], or the cell";
                 let why = format!("`{}`: {why}", cut(text));
@@ -120,8 +122,8 @@ impl Layout<'_> {
                 (conversion, (unit != what.property.unit).then(|| words.get("", unit)))
             }
         };
-        // a unit in the cell is what is meant, whatever the header's factor
-        let factor = if reading.unit.is_some() { 1.0 } else { what.factor };
+        // a unit in the cell is what is meant, whatever the header's factor, and a word stands for a number in the unit
+        let factor = if word.is_some() || reading.unit.is_some() { 1.0 } else { what.factor };
         let (given, given_sd) = if factor == 1.0 {
             (reading.value, reading.sd)
         } else {

@@ -72,7 +72,11 @@ fn rows_on_disk_become_the_records_that_rows_in_memory_become() {
         assert_eq!(duplicates.len(), if join { 0 } else { 5_000 });
         // one run, some runs, and nearly all of them in memory at a time
         for memory in [1, 1 << 20, 3 << 20] {
-            assert_eq!(sorted(fill(Sorter::with_memory(scratch, memory)), join), (want.clone(), duplicates.clone()));
+            // in one range, and in many of about a hundred rows
+            for piece in [usize::MAX, 20_000] {
+                let sorter = fill(Sorter::with_memory(scratch, memory, piece));
+                assert_eq!(sorted(sorter, join), (want.clone(), duplicates.clone()), "{memory} {piece}");
+            }
         }
     }
     assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0, "files on disk have no name");
@@ -81,10 +85,45 @@ fn rows_on_disk_become_the_records_that_rows_in_memory_become() {
 #[test]
 fn a_sort_that_is_told_to_stop_stops() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sorter = Sorter::with_memory(folder.path(), 1);
+    let mut sorter = Sorter::with_memory(folder.path(), 1, usize::MAX);
     for run in 0..2 {
         let rows = (0..60_000).map(|n| (record(run * 60_000 + n, 0), Origin { table: 0, line: n }));
         sorter.add(sorted_run(rows)).unwrap();
     }
     assert!(sorter.finish(false, &|| false).unwrap().is_none());
+}
+
+#[test]
+fn all_rows_may_speak_of_one_record() {
+    let folder = tempfile::tempdir().unwrap();
+    for (memory, join) in [(1 << 30, false), (1 << 30, true), (1 << 20, false)] {
+        let mut sorter = Sorter::with_memory(folder.path(), memory, usize::MAX);
+        for run in 0..7 {
+            let rows = (0..10_000).map(|n| (record(3, 1), Origin { table: 0, line: run * 10_000 + n }));
+            sorter.add(sorted_run(rows)).unwrap();
+        }
+        let (sets, duplicates) = sorted(sorter, join);
+        assert_eq!((sets.len(), sets[0].1.len()), (1, 1));
+        assert_eq!(duplicates.len(), if join { 0 } else { 69_999 });
+    }
+}
+
+#[test]
+fn short_runs_are_cut_into_ranges_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sorter = Sorter::with_memory(folder.path(), 1 << 20, 50_000);
+    for run in 0..400 {
+        let rows = (0..50).map(|n| {
+            let row = run * 50 + n;
+            (record(row * 7_919 % 20_000, row % 3), Origin { table: 0, line: row })
+        });
+        sorter.add(sorted_run(rows)).unwrap();
+    }
+    let done = sorter.finish(false, &|| true).unwrap().unwrap();
+    let sets = done.pieces.by_dataset().unwrap();
+    let pieces: usize = sets.iter().map(|(_, pieces)| pieces.ranges().len()).sum();
+    assert!(pieces > 10, "{pieces} pieces");
+    let records =
+        sets.iter().flat_map(|(_, pieces)| (0..pieces.ranges().len()).map(|n| pieces.read(n).unwrap().num_rows()));
+    assert_eq!(records.sum::<usize>(), 20_000);
 }
