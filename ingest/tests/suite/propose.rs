@@ -95,7 +95,6 @@ fn deviations_are_never_taken_for_values() {
     for header in [
         "Seebeck / σ (µV/K)",
         "Seebeck ± (µV/K)",
-        "Seebeck / s",
         "Seebeck / sigma",
         "Seebeck / µV/K (std)",
         "u(Seebeck)",
@@ -114,6 +113,10 @@ fn deviations_are_never_taken_for_values() {
         let said = alone.to_state.iter().any(|line| line.contains(header) && line.contains("uncertainty"));
         assert!(said || header.starts_with('Δ'), "{header}: {:?}", alone.to_state);
     }
+    // `s` may be seconds
+    let seconds = proposed("a.csv", "formula;Seebeck (µV/K);Seebeck / s\nSi;120;3.5\nGe;-80;2.5\n");
+    assert_eq!(role_of(&seconds, "Seebeck / s"), Role::Unplaced, "{:?}", seconds.columns);
+    assert!(seconds.to_state.iter().any(|line| line.contains("Seebeck / s")), "{:?}", seconds.to_state);
     // another unit cannot be the deviation as it is
     let percent = proposed("a.csv", "formula;Seebeck (µV/K);Seebeck error (%)\nSi;120;3\nGe;-80;2\n");
     assert!(percent.file.value[0].uncertainty.is_none() && !percent.to_state.is_empty(), "{:?}", percent.columns);

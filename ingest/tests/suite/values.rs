@@ -152,7 +152,9 @@ fn conditions_of_a_value() {
     let bare = value(&map, "formula,x,T,test,doi\nSi,350,,,\n");
     assert_eq!((bare.temperature_k, bare.source.as_deref()), (None, None));
     assert_eq!(bare.conditions.keys().collect::<Vec<_>>(), ["direction"]);
-    let done = read(&map, "formula,x,T,test,doi\nSi,350,RT,C,\n");
+    let room = value(&map, "formula,x,T,test,doi\nSi,350,RT,C,\n");
+    assert_eq!(room.temperature_k, Some(298.15));
+    let done = read(&map, "formula,x,T,test,doi\nSi,350,hot,C,\n");
     assert_eq!(codes(&done), [Code::BadNumber]);
     assert_eq!(finding(&done).column.as_deref(), Some("T"), "the column that is to blame");
 }
