@@ -9,7 +9,8 @@ falls on all of them; the first time wakes it up, and medians are of the others.
 Target specs: four windows (band gap, density, formation energy, volume) over the materials of the bundled datasets that have
 all four; more rows repeat them with a little noise. Peers rank by score = sum w (max(lo - x, 0)^2 + max(x - hi, 0)^2) / s^2,
 without deviations. `matgenome, no deviations` ranks by the same numbers, and must find the same rows; `matgenome` ranks by
-the deviations of the beliefs too, which the peers do not do at all. Only DuckDB and Polars read the rows' validity as
+the deviations of the beliefs too, which the peers do not do at all. Our times are taken in the process that searches, those of
+the peers around their Python calls. Fewer rows lie in all windows than are wanted, so that all must be looked at. Only DuckDB and Polars read the rows' validity as
 NULLs; here no row lacks a value.
 
 Vectors: clustered, 128 components, 10 neighbours, L2, for 1, 16 and 256 queries, exact but for LanceDB's IVF-PQ (256
@@ -49,8 +50,8 @@ SPEC_K = 20
 # property, lower end, upper end, tolerance, weight, deviation
 TARGETS = (
     ("band_gap", 1.1, 1.6, 0.5, 2.0, 0.4),
-    ("density", -np.inf, 4.0, 2.0, 1.0, 0.2),
-    ("formation_energy", -np.inf, -0.5, 0.6, 1.0, 0.1),
+    ("density", -np.inf, 2.0, 2.0, 1.0, 0.2),
+    ("formation_energy", -np.inf, -3.5, 0.6, 1.0, 0.1),
     ("volume_per_atom", 15.0, 25.0, 6.0, 0.5, 0.5),
 )
 
@@ -149,8 +150,9 @@ def spec_rows(args, folder, real, rows, rounds):
     db = duckdb.connect(config={"threads": THREADS})
     db.execute("CREATE TABLE materials AS SELECT * FROM frame")
     sql = " + ".join(
-        f"{factor!r} * pow(greatest({f'c{at}::DOUBLE - {end!r}' if sign > 0 else f'{end!r} - c{at}::DOUBLE'}, 0), 2)"
-        for at, sign, end, factor in sides)
+        f"{factor!r} * {side} * {side}"
+        for at, sign, end, factor in sides
+        for side in [f"greatest({f'c{at}::DOUBLE - {end!r}' if sign > 0 else f'{end!r} - c{at}::DOUBLE'}, 0)"])
     sql = f"SELECT row FROM (SELECT row, {sql} AS score FROM materials) ORDER BY score, row LIMIT {SPEC_K}"
     parts = [
         factor * ((pl.col(f"c{at}").cast(pl.Float64) - end) * sign).clip(lower_bound=0.0).pow(2) for at, sign, end, factor in sides
@@ -177,6 +179,9 @@ def spec_rows(args, folder, real, rows, rounds):
         if len(x) > 2_000_000:
             engines.pop("NumPy")
         ms, found = race(engines, rounds)
+    inside = sum(all(lo <= value <= hi for (_, lo, hi, *_), value in zip(TARGETS, row)) for row in x[found["matgenome, no deviations"]])
+    if inside >= SPEC_K:
+        raise Wrong("more rows are in all windows than are wanted: nobody would have to look at the others")
     for name in engines:
         if not name.startswith("matgenome") and not np.array_equal(found[name], found["matgenome, no deviations"]):
             raise Wrong(f"{len(x):,} rows: {name} ranks {found[name]}, we {found['matgenome, no deviations']}")
@@ -211,7 +216,7 @@ def dense_rows(args, folder, rows, rounds):
     faiss.omp_set_num_threads(THREADS)
     index = faiss.IndexFlatL2(DIMS)
     index.add(vectors)
-    selector = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(allowed)))
+    selector = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
     squares = (vectors.astype(np.float64) ** 2).sum(1).astype(np.float32)
     lance, lance_pq = None, None
     if rows <= 200_000:
@@ -319,7 +324,8 @@ def main():
     print_table(f"Target spec, {len(TARGETS)} targets, the best {SPEC_K}", [f"{rows:,} rows" for rows in spec], list(spec.values()),
                 lambda name: "matgenome, no deviations")
     largest = max(spec)
-    bytes_read = largest * len(TARGETS) * 8
+    # means alone: rows that are certainly worse are passed over by them
+    bytes_read = largest * len(TARGETS) * 4
     share = bytes_read / (spec[largest]["matgenome"] / 1e3) / 1e9 / bandwidth
     print(f"\n{largest:,} rows: {bytes_read / (spec[largest]['matgenome'] / 1e3) / 1e9:.1f} GB/s, "
           f"{share:.0%} of what memory gives")

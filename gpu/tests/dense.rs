@@ -270,7 +270,7 @@ fn all_kernels_conform() {
 fn first_searches_may_come_from_many_tasks() {
     use rayon::prelude::*;
     for device in [Some(Device::cpu()), adapter(None)].into_iter().flatten() {
-        let vectors = Vectors::new((0..40_000 * 32).map(|at| (at * 7919 % 10_007) as f32).collect(), 32).unwrap();
+        let vectors = Vectors::new((0..40_000 * 32u64).map(|at| (at * 7919 % 10_007) as f32).collect(), 32).unwrap();
         let answers: Vec<Places> = (0..16)
             .into_par_iter()
             .map(|_| {
