@@ -13,6 +13,7 @@ DATA   ?= data
 SOURCE ?=
 FUZZ_SECONDS ?= 600
 DEVICE ?= cpu
+LOAD_SECONDS ?= 600
 
 # rustup puts cargo here; a shell that was open before does not know it yet
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -38,7 +39,7 @@ endef
 HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
     { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
 
-.PHONY: help run test lint fmt bench bench-ingest bench-search sources bundle fuzz
+.PHONY: help run test lint fmt bench bench-ingest bench-load bench-search sources bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
@@ -68,7 +69,10 @@ fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
 	done
 
-bench: bench-search bench-ingest ## run the benchmarks
+bench: bench-search bench-ingest bench-load ## run the benchmarks
+
+bench-load: release $(VENV)/benches.stamp ## mixed load on a server, and whether its memory stays flat [LOAD_SECONDS=600]
+	$(VENV)/bin/python benches/load.py --bin '$(BIN)' --device '$(DEVICE)' --seconds $(LOAD_SECONDS)
 
 bench-search: release $(VENV)/benches.stamp ## time searches beside FAISS, usearch, LanceDB, DuckDB, Polars and NumPy [DEVICE=cpu]
 	@$(CARGO) build --release --locked --workspace --examples

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-TOKEN = "a token of the load test, of more than thirty-two bytes"
+TOKEN = "a-token-of-the-load-test-of-more-than-32-bytes"
 FORMULAS = ("SiO2", "GaAs", "Fe2O3", "NaCl", "TiO2", "MgO", "ZnS", "CdTe", "AlN", "BaTiO3")
 
 
@@ -82,7 +82,7 @@ class Reader(Client):
         elif kind < 0.99:
             self.ask("properties", "GET", "/v1/properties")
         else:
-            self.ask("export", "GET", "/v1/export?datasets=engineering&format=csv")
+            self.ask("export", "GET", "/v1/export?dataset=engineering&format=csv")
 
 
 class Writer(Client):

@@ -35,6 +35,8 @@ for name in ("OMP", "OPENBLAS", "MKL", "POLARS_MAX", "RAYON", "LANCE_CPU"):
 
 os.environ.setdefault("LANCE_LOG", "error")
 
+import warnings
+
 import duckdb  # noqa: E402
 import faiss  # noqa: E402
 import lancedb  # noqa: E402
@@ -226,7 +228,9 @@ def dense_rows(args, folder, rows, rounds):
         lance = db.create_table("flat", table, mode="overwrite")
         if rows >= 100_000:
             lance_pq = db.create_table("pq", table, mode="overwrite")
-            lance_pq.create_index(metric="l2", num_partitions=256, num_sub_vectors=DIMS // 8)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                lance_pq.create_index(metric="l2", num_partitions=256, num_sub_vectors=DIMS // 8)
 
     def by_numpy(count):
         places = squares - 2.0 * (queries[:count] @ vectors.T)
