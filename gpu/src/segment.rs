@@ -1,5 +1,6 @@
 //! Data in device memory: cut into segments that fit one binding, kept while their owner lives and there is room.
 
+use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
@@ -57,14 +58,8 @@ pub(crate) enum Key {
 }
 
 #[derive(Debug)]
-enum Owner {
-    Column(Weak<Column>),
-    Vectors(Weak<Vectors>),
-}
-
-#[derive(Debug)]
 struct Held {
-    owner: Owner,
+    owner: Weak<dyn Any + Send + Sync>,
     buffers: Vec<wgpu::Buffer>,
     bytes: u64,
     used: u64,
@@ -109,15 +104,9 @@ impl Residents {
         dropped
     }
 
-    pub(crate) fn hold_column(&mut self, key: Key, column: &Arc<Column>, buffers: Vec<wgpu::Buffer>) {
-        self.hold(key, Owner::Column(Arc::downgrade(column)), buffers);
-    }
-
-    pub(crate) fn hold_vectors(&mut self, key: Key, vectors: &Arc<Vectors>, buffers: Vec<wgpu::Buffer>) {
-        self.hold(key, Owner::Vectors(Arc::downgrade(vectors)), buffers);
-    }
-
-    fn hold(&mut self, key: Key, owner: Owner, buffers: Vec<wgpu::Buffer>) {
+    /// Holds the buffers of a segment for as long as its owner lives.
+    pub(crate) fn hold<T: Any + Send + Sync>(&mut self, key: Key, owner: &Arc<T>, buffers: Vec<wgpu::Buffer>) {
+        let owner: Weak<T> = Arc::downgrade(owner);
         let bytes = buffers.iter().map(wgpu::Buffer::size).sum();
         self.bytes += bytes;
         self.clock += 1;
@@ -133,10 +122,7 @@ impl Residents {
 
     /// Frees what nobody else holds any more.
     pub(crate) fn forget_dropped(&mut self) {
-        let dropped = |held: &Held| match &held.owner {
-            Owner::Column(column) => column.strong_count() == 0,
-            Owner::Vectors(vectors) => vectors.strong_count() == 0,
-        };
+        let dropped = |held: &Held| held.owner.strong_count() == 0;
         let gone: Vec<Key> = self.held.iter().filter(|(_, held)| dropped(held)).map(|(key, _)| *key).collect();
         gone.into_iter().for_each(|key| self.remove(key));
         // of what is not held any more nothing can be said of its owner: a few keys that will not come again

@@ -245,7 +245,7 @@ impl WgpuDevice {
                 let span = nth(self.cut, column.len(), segment)?;
                 self.make_room(residents, span.1 as u64 * ROW_BYTES)?;
                 let buffers = upload_column(&self.device, &self.queue, column, span);
-                residents.hold_column(key, column, buffers.clone());
+                residents.hold(key, column, buffers.clone());
                 buffers
             }
         };
@@ -271,7 +271,7 @@ impl WgpuDevice {
                     if as_bytes { code_bytes(vectors.dims()) } else { vector_bytes(vectors.dims()) + ROW_BYTES };
                 self.make_room(residents, span.1 as u64 * bytes)?;
                 let buffers = upload(&self.device, &self.queue, vectors, metric, span);
-                residents.hold_vectors(key, vectors, buffers.clone());
+                residents.hold(key, vectors, buffers.clone());
                 buffers
             }
         };
