@@ -1,0 +1,30 @@
+//! What is in a material, as fractions of its atoms.
+
+use crate::elements::COUNT;
+
+/// Elements with their atomic fractions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Composition(Vec<(u8, f32)>);
+
+impl Composition {
+    /// From atomic numbers (1 to 118) and amounts of any scale. `None` where there is no amount above zero, one is not a
+    /// finite number, or a number is no element's.
+    pub fn new(amounts: impl IntoIterator<Item = (u8, f64)>) -> Option<Composition> {
+        let mut parts: Vec<(u8, f64)> = amounts.into_iter().filter(|(_, amount)| *amount != 0.0).collect();
+        parts.sort_by_key(|(number, _)| *number);
+        parts.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0.0 };
+            same
+        });
+        let total: f64 = parts.iter().map(|(_, amount)| amount).sum();
+        let sound = |(number, amount): &(u8, f64)| (1..=COUNT as u8).contains(number) && *amount > 0.0;
+        let good = !parts.is_empty() && total.is_finite() && parts.iter().all(sound);
+        good.then(|| Composition(parts.into_iter().map(|(number, amount)| (number, (amount / total) as f32)).collect()))
+    }
+
+    /// Atomic numbers, ascending, with the fractions of the atoms; these add up to 1.
+    pub fn parts(&self) -> &[(u8, f32)] {
+        &self.0
+    }
+}

@@ -1,0 +1,9 @@
+//! From what is in a material to vectors, predictions and intervals.
+//!
+//! [`composition`] says what is in it, [`descriptors`] what its [`elements`] are like.
+//!
+//! Nothing here knows of records, tables or devices.
+
+pub mod composition;
+pub mod descriptors;
+pub mod elements;
