@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::select::{Chosen, Segment};
 use super::{Binding, Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout_of, mask_bytes, pipeline};
+use crate::adapter;
 use crate::codes::Codes;
 use crate::dense_cpu::{cut, in_f64, measure, ordered, unordered};
 use crate::margin::KernelQuery;
@@ -53,6 +54,7 @@ impl PlacesPipelines {
     fn get(&self, device: &wgpu::Device, kernel: PlacesKernel) -> wgpu::ComputePipeline {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
+            let _alone = adapter::alone();
             let params = Binding::Uniform { bytes: size_of::<Params>() as u64 };
             let queries = match kernel.uniform {
                 true => Binding::Uniform { bytes: 16 * UNIFORM_FOURS as u64 },

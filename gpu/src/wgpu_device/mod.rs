@@ -108,6 +108,7 @@ impl WgpuDevice {
         {
             return Err(refuse("its limits are too low for the kernels".to_owned()));
         }
+        let alone = adapter::alone();
         let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("matgenome"),
             required_features: wgpu::Features::empty(),
@@ -128,6 +129,7 @@ impl WgpuDevice {
             let score = spec::pipeline(&device);
             Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device)))
         });
+        drop(alone);
         let (score, histogram, select) = built.map_err(|failure| refuse(failure.to_string()))?;
         let cut = Cut::new(&limits, ROW_BYTES, segment_rows);
         let memory = Mutex::new(Memory {
