@@ -86,12 +86,15 @@ pub(crate) fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
+/// The kind of adapters that are no GPU.
+pub(crate) const SOFTWARE: &str = "software";
+
 fn kind(device_type: wgpu::DeviceType) -> &'static str {
     match device_type {
         wgpu::DeviceType::DiscreteGpu => "discrete GPU",
         wgpu::DeviceType::IntegratedGpu => "integrated GPU",
         wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Cpu => SOFTWARE,
         wgpu::DeviceType::Other => "other",
     }
 }
