@@ -69,7 +69,7 @@ fn decide(
 }
 
 fn rank(rows: &[u32], score: &(impl Fn(u32) -> Option<f64> + Sync)) -> Vec<(f64, u32)> {
-    let scored = rows.par_iter().with_min_len(512).filter_map(|&row| Some((score(row)?, row)));
+    let scored = rows.par_iter().with_min_len(64).filter_map(|&row| Some((score(row)?, row)));
     let mut ranked: Vec<(f64, u32)> = scored.collect();
     ranked.par_sort_unstable_by(reference::order);
     ranked

@@ -16,8 +16,8 @@ const LARGE_TILE: u32 = 8;
 pub(crate) const GRID: u32 = 16;
 /// Fours of components that a grid keeps of each row and query at once.
 const SLAB: u32 = 4;
-/// Bytes of workgroup memory of the largest grid: 8 rows and 8 queries each.
-pub(crate) const GRID_BYTES: u32 = 16 * SLAB * GRID * (8 + 8);
+/// Bytes of workgroup memory of the largest grid: 8 rows and 4 queries each.
+pub(crate) const GRID_BYTES: u32 = 16 * SLAB * GRID * (8 + 4);
 
 /// What a kernel for vectors sums up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +55,19 @@ pub(crate) struct PlacesKernel {
 
 /// Fours of components of all queries of a tile in a uniform buffer: 16 KiB, which every device can bind.
 pub(crate) const UNIFORM_FOURS: usize = 1024;
+
+/// What an invocation of a grid brings from memory for a slab.
+struct Brought {
+    slab: &'static str,
+    /// The variable that holds it on its way.
+    name: String,
+    /// How many invocations bring one.
+    lanes: u32,
+    /// The place of the first invocation's.
+    place: u32,
+    step: String,
+    value: String,
+}
 
 /// Lines of a text.
 struct Lines(String);
@@ -203,24 +216,30 @@ impl PlacesKernel {
         text.put(format!("    let x_from = own_block * params.steps * {BLOCK}u + own_x % {BLOCK}u;"));
         text.put(format!("    let p_from = group.x * params.steps * {of_queries}u + lane % {of_queries}u;"));
         let brought = [("x", of_rows, BLOCK, "values"), ("p", of_queries, of_queries, "queries")].map(
-            |(name, items, apart, from)| {
-                let each = (0..SLAB * items / lanes).map(move |at| {
-                    let step = format!("lane / {items}u + {}u", at * lanes / items);
-                    (format!("{name}_{at}"), at, step, format!("{from}[{name}_from + step * {apart}u]"))
+            |(slab, items, apart, from)| {
+                let each = (0..(SLAB * items).div_ceil(lanes)).map(move |at| Brought {
+                    slab,
+                    name: format!("{slab}_{at}"),
+                    // where few are needed, only the first lanes bring some
+                    lanes: (SLAB * items).min(lanes),
+                    place: at * lanes,
+                    step: format!("lane / {items}u + {}u", at * lanes / items),
+                    value: format!("{from}[{slab}_from + step * {apart}u]"),
                 });
-                (name, each.collect::<Vec<_>>())
+                each.collect::<Vec<_>>()
             },
         );
+        let brought: Vec<Brought> = brought.into_iter().flatten().collect();
         let bring = |text: &mut Lines, first: &str, indent: &str| {
-            for (name, _, step, from) in brought.iter().flat_map(|(_, each)| each) {
+            for Brought { name, lanes, step, value, .. } in &brought {
                 text.put(format!("{indent}{{"));
                 text.put(format!("{indent}    let step = {first} + {step};"));
                 text.put(format!("{indent}    {name} = vec4<f32>(0.0);"));
-                text.put(format!("{indent}    if step < params.steps {{ {name} = {from}; }}"));
+                text.put(format!("{indent}    if lane < {lanes}u && step < params.steps {{ {name} = {value}; }}"));
                 text.put(format!("{indent}}}"));
             }
         };
-        for (name, ..) in brought.iter().flat_map(|(_, each)| each) {
+        for Brought { name, .. } in &brought {
             text.put(format!("    var {name} = vec4<f32>(0.0);"));
         }
         self.pairs().for_each(|(r, q)| text.put(format!("    var sum_{r}_{q} = 0.0;")));
@@ -229,28 +248,29 @@ impl PlacesKernel {
         bring(text, "0u", "    ");
         text.put(format!("    for (var c = 0u; c < params.steps; c += {SLAB}u) {{"));
         text.put("        workgroupBarrier();");
-        for (slab, each) in &brought {
-            for (name, at, ..) in each {
-                text.put(format!("        slab_{slab}[lane + {}u] = {name};", at * lanes));
-            }
+        for Brought { slab, name, lanes, place, .. } in &brought {
+            text.put(format!("        if lane < {lanes}u {{ slab_{slab}[lane + {place}u] = {name}; }}"));
         }
         text.put("        workgroupBarrier();");
         // the next slab is on its way while this one is worked on
         bring(text, &format!("c + {SLAB}u"), "        ");
-        text.put(format!("        for (var k = 0u; k < {SLAB}u; k++) {{"));
-        for r in 0..rows {
-            text.put(format!("            let x{r} = slab_x[k * {of_rows}u + lane_x + {}u];", r * GRID));
-        }
-        for q in 0..queries {
-            text.put(format!("            let p{q} = slab_p[k * {of_queries}u + lane_p + {}u];", q * GRID));
-            for (r, part) in (0..rows).flat_map(|r| "xyzw".chars().map(move |part| (r, part))) {
-                text.put(match sum {
-                    Sum::Differences => format!("            sum_{r}_{q} += abs(x{r}.{part} - p{q}.{part});"),
-                    _ => format!("            sum_{r}_{q} = fma(x{r}.{part}, p{q}.{part}, sum_{r}_{q});"),
-                });
+        // written out: loops cost some drivers as much as what they do
+        for k in 0..SLAB {
+            text.put("        {");
+            for r in 0..rows {
+                text.put(format!("            let x{r} = slab_x[lane_x + {}u];", k * of_rows + r * GRID));
             }
+            for q in 0..queries {
+                text.put(format!("            let p{q} = slab_p[lane_p + {}u];", k * of_queries + q * GRID));
+                for (r, part) in (0..rows).flat_map(|r| "xyzw".chars().map(move |part| (r, part))) {
+                    text.put(match sum {
+                        Sum::Differences => format!("            sum_{r}_{q} += abs(x{r}.{part} - p{q}.{part});"),
+                        _ => format!("            sum_{r}_{q} = fma(x{r}.{part}, p{q}.{part}, sum_{r}_{q});"),
+                    });
+                }
+            }
+            text.put("        }");
         }
-        text.put("        }");
         text.put("    }");
         for r in 0..rows {
             text.put(format!("    let in_group_{r} = lane_x + {}u;", r * GRID));

@@ -39,6 +39,15 @@ var<workgroup> score_cut: u32;
 var<workgroup> row_cut: u32;
 var<workgroup> chosen: atomic<u32>;
 
+// Counts the key's digit, where its digits so far are those of the cut.
+fn tally(key: vec2<u32>, listed: bool, on_rows: bool, shift: u32, largest: u32) {
+    let digits = select(key.x, key.y, on_rows);
+    let counts = listed && key.x != LEFT_OUT && (!on_rows || key.x == score_cut);
+    if counts && (digits & decided) == prefix {
+        atomicAdd(&bins[(digits >> shift) & largest], 1u);
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn shorten(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let query = group.x;
@@ -84,12 +93,25 @@ fn shorten(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_in
             atomicStore(&bins[bin], 0u);
         }
         workgroupBarrier();
-        for (var at = lane; at < count; at += params.lanes) {
-            let key = lists[first + at];
-            let digits = select(key.x, key.y, on_rows);
-            if key.x != LEFT_OUT && (!on_rows || key.x == score_cut) && (digits & decided) == prefix {
-                atomicAdd(&bins[(digits >> shift) & largest], 1u);
-            }
+        // several at once, so that their reading takes the time of one; what lies beyond the list is read and not counted
+        for (var at = lane; at < count; at += 8u * params.lanes) {
+            let place = first + at;
+            let key_0 = lists[place];
+            let key_1 = lists[place + params.lanes];
+            let key_2 = lists[place + 2u * params.lanes];
+            let key_3 = lists[place + 3u * params.lanes];
+            let key_4 = lists[place + 4u * params.lanes];
+            let key_5 = lists[place + 5u * params.lanes];
+            let key_6 = lists[place + 6u * params.lanes];
+            let key_7 = lists[place + 7u * params.lanes];
+            tally(key_0, at < count, on_rows, shift, largest);
+            tally(key_1, at + params.lanes < count, on_rows, shift, largest);
+            tally(key_2, at + 2u * params.lanes < count, on_rows, shift, largest);
+            tally(key_3, at + 3u * params.lanes < count, on_rows, shift, largest);
+            tally(key_4, at + 4u * params.lanes < count, on_rows, shift, largest);
+            tally(key_5, at + 5u * params.lanes < count, on_rows, shift, largest);
+            tally(key_6, at + 6u * params.lanes < count, on_rows, shift, largest);
+            tally(key_7, at + 7u * params.lanes < count, on_rows, shift, largest);
         }
         workgroupBarrier();
         let first_bin = lane * (BINS / LANES);

@@ -296,3 +296,45 @@ fn decided(job: &Job, query: usize, candidates: &[(f32, u32)]) -> Vec<Neighbour>
     neighbours.sort_unstable_by(Neighbour::order);
     neighbours
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mask, Vectors, adapter, dense_cpu};
+
+    fn noise(at: usize) -> f32 {
+        let mut x = (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((x ^ (x >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// Every grid and every kind of pass: batches of sizes around those of grids, rows and components that fill no slab or block,
+    /// sets that are their own sample, that have one and that have several, in one segment and in many, with masks of few and
+    /// many rows, and many equal vectors.
+    #[test]
+    fn grids_and_samples_answer_as_the_cpu() {
+        let Some(first) = adapter::enumerate().into_iter().next() else {
+            assert!(std::env::var("MATGENOME_REQUIRE_GPU").as_deref() != Ok("1"), "there is no adapter");
+            return;
+        };
+        let device = WgpuDevice::open(&first, Some(30_016), None).unwrap().with_grids();
+        for (case, (rows, dims)) in [(700, 5), (9_001, 77), (120_001, 3), (70_001, 18)].into_iter().enumerate() {
+            let number = |at: usize| if case == 2 { (noise(at) * 20.0).floor() } else { noise(at) - 0.5 };
+            let vectors = Vectors::new((0..rows * dims).map(number).collect(), dims).unwrap();
+            let few = Mask::from_fn(rows, |row| noise(row + case) < 0.01);
+            let many = Mask::from_fn(rows, |row| noise(row + case) < 0.8);
+            for (count, metric) in [(2, Metric::L1), (16, Metric::L2), (31, Metric::Cosine), (70, Metric::L2)] {
+                let queries: Vec<f32> = (0..count * dims).map(|at| number(at + 9_000_001)).collect();
+                let each: Vec<&Mask> = (0..count).map(|at| if at % 3 == 0 { &few } else { &many }).collect();
+                for masks in [Masks::All, Masks::Shared(&few), Masks::Each(&each)] {
+                    let left_out: Vec<u32> = (0..count as u32).map(|at| at * 5).collect();
+                    let (leave_out, goal) = (Some(&left_out[..]), Goal::Nearest(9));
+                    let job = Job { vectors: &vectors, queries: &queries, metric, masks, leave_out, goal };
+                    let found = device.dense_with(&job, false).unwrap();
+                    assert_eq!(found, dense_cpu::answer(&job), "{rows} rows, {dims} components, {count} {metric:?}");
+                }
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod spec;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
@@ -33,9 +33,12 @@ const DISPATCH_ROWS: u32 = 1 << 23;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Storage buffers that the scoring kernel binds.
 const STORAGE_BUFFERS: u32 = 8;
-/// Multiplications, or what takes as long, of one submission: some 200 ms of a software driver, a few of a small GPU, and so far
-/// below what drivers end.
-const SUBMISSION_WORK: u64 = 1 << 30;
+/// Multiplications, or what takes as long, of one submission: about a second of a software driver, a tenth of that of a small GPU,
+/// and so below what drivers end.
+const SUBMISSION_WORK: u64 = 1 << 32;
+/// How long a thread asks a GPU again and again whether it has answered, before it sleeps until then: waking takes longer than
+/// most queries do.
+const SPIN: Duration = Duration::from_micros(500);
 /// Submissions that the device has not ended yet.
 const IN_FLIGHT: usize = 4;
 
@@ -73,6 +76,11 @@ pub(crate) struct WgpuDevice {
     select: SelectPipelines,
     shorten: wgpu::ComputePipeline,
     places: PlacesPipelines,
+    /// Whether it is a GPU, and no processor that acts as one: it computes while threads wait for it, and its work groups have
+    /// memory of their own.
+    is_gpu: bool,
+    /// Whether batches are compared by grids.
+    grids: bool,
     /// The cut of columns.
     cut: Cut,
     segment_rows: Option<u32>,
@@ -109,6 +117,7 @@ impl WgpuDevice {
         memory: Option<u64>,
     ) -> Result<WgpuDevice, GpuError> {
         let report = adapter::report(adapter);
+        let is_gpu = report.kind != adapter::SOFTWARE;
         let refuse = |why: String| GpuError::Device { device: report.name.clone(), why };
         let limits = adapter.limits();
         if limits.max_storage_buffers_per_shader_stage < STORAGE_BUFFERS
@@ -158,6 +167,8 @@ impl WgpuDevice {
             select,
             shorten,
             places: PlacesPipelines::default(),
+            is_gpu,
+            grids: is_gpu,
             cut,
             segment_rows,
             limits,
@@ -301,11 +312,6 @@ impl WgpuDevice {
         if residents.make_room(bytes) { self.wait(None) } else { Ok(()) }
     }
 
-    /// Whether the device is a processor that acts as one.
-    fn is_software(&self) -> bool {
-        self.report.kind == adapter::SOFTWARE
-    }
-
     fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), Failure> {
         match self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) }) {
             Ok(_) => Ok(()),
@@ -319,8 +325,19 @@ impl WgpuDevice {
         buffer.map_async(wgpu::MapMode::Read, 0..bytes, move |result| {
             let _ = told.send(result);
         });
-        self.wait(None)?;
-        hear.try_recv()
+        let asked = Instant::now();
+        let mut heard = hear.try_recv();
+        while self.is_gpu && heard.is_err() && asked.elapsed() < SPIN {
+            // what it says of a lost device, it says again below
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            heard = hear.try_recv();
+            std::thread::yield_now();
+        }
+        if heard.is_err() {
+            self.wait(None)?;
+            heard = hear.try_recv();
+        }
+        heard
             .map_err(|_| Failure::Refused("its answer never became readable".to_owned()))?
             .map_err(|e| Failure::Refused(e.to_string()))?;
         let words = {
@@ -371,6 +388,12 @@ impl WgpuDevice {
 
     fn commands(&self) -> Commands<'_> {
         Commands { device: self, pass: None, encoder: None, work: 0, flying: VecDeque::new() }
+    }
+
+    /// Compares batches by grids, whatever the device is.
+    #[cfg(test)]
+    pub(crate) fn with_grids(self) -> WgpuDevice {
+        WgpuDevice { grids: true, ..self }
     }
 
     /// Loses the device, as a driver would.
@@ -505,7 +528,11 @@ fn pipeline(device: &wgpu::Device, text: &str, entry: &str, layout: &wgpu::BindG
         layout: Some(&layout),
         module: &module,
         entry_point: Some(entry),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
+        // no kernel reads workgroup memory that it has not written
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
         cache: None,
     })
 }

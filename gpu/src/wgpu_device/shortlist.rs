@@ -9,13 +9,13 @@ use crate::segment::largest_binding;
 use crate::shader::{self, BINS, LANES};
 
 /// Places of one list: the fewest, and the most.
-const CAPACITY: (u32, u32) = (4096, 16_384);
+const CAPACITY: (u32, u32) = (4096, 32_768);
 /// A list is at least so many times longer than what is wanted of it.
 const ROOM: u32 = 8;
 /// Bytes of all lists of a batch.
 const LISTS_BYTES: u64 = 128 << 20;
 /// Words of a mask that are looked at to guess how many rows it allows.
-const GUESSED_FROM: usize = 4096;
+const GUESSED_FROM: usize = 512;
 /// Rows of a block: passes go from block to block.
 pub(super) const BLOCK: u32 = 64;
 
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(plan(&[156_250], 8_000, 1, 168), Some(vec![(1, false)]));
         assert_eq!(plan(&[156_250], 100_000, 1, 168), Some(vec![(8, false), (1, false)]));
         // too many are wanted, or too many segments hold too few
-        assert_eq!(plan(&[156_250], 10_000_000, 1, 3000), None);
+        assert_eq!(plan(&[156_250], 10_000_000, 1, 5000), None);
         assert_eq!(plan(&[1; 1000], 64_000, 1, 168), None);
     }
 
