@@ -1,25 +1,38 @@
 //! Which rows may be answered: one bit a row.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rayon::prelude::*;
 
 use crate::GpuError;
 
 /// A bit mask over `n` rows: row `r` is bit `r % 64` of word `r / 64`. Bits beyond row `n - 1` are zero, always.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Mask {
     words: Vec<u64>,
     rows: usize,
+    /// See [`Mask::id`]; none after a change, until it is asked for.
+    id: OnceLock<u64>,
 }
+
+impl PartialEq for Mask {
+    fn eq(&self, other: &Mask) -> bool {
+        (self.rows, &self.words) == (other.rows, &other.words)
+    }
+}
+
+impl Eq for Mask {}
 
 impl Mask {
     /// A mask over `rows` rows that allows none of them.
     pub fn none(rows: usize) -> Mask {
-        Mask { words: vec![0; rows.div_ceil(64)], rows }
+        Mask::of(vec![0; rows.div_ceil(64)], rows)
     }
 
     /// A mask over `rows` rows that allows all of them.
     pub fn all(rows: usize) -> Mask {
-        let mut mask = Mask { words: vec![u64::MAX; rows.div_ceil(64)], rows };
+        let mut mask = Mask::of(vec![u64::MAX; rows.div_ceil(64)], rows);
         mask.clear_tail();
         mask
     }
@@ -48,7 +61,23 @@ impl Mask {
             (yes, no)
         };
         let (yes, no) = (0..rows.div_ceil(64)).into_par_iter().with_min_len(256).map(word).unzip();
-        (Mask { words: yes, rows }, Mask { words: no, rows })
+        (Mask::of(yes, rows), Mask::of(no, rows))
+    }
+
+    fn of(words: Vec<u64>, rows: usize) -> Mask {
+        Mask { words, rows, id: OnceLock::new() }
+    }
+
+    /// A number that no mask of this process has, or has had, that allows other rows: what is known of it need not be read again.
+    pub(crate) fn id(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        *self.id.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The words, to be changed.
+    fn words_mut(&mut self) -> &mut [u64] {
+        self.id = OnceLock::new();
+        &mut self.words
     }
 
     /// The number of rows, allowed or not.
@@ -65,7 +94,7 @@ impl Mask {
     pub fn set(&mut self, row: usize, allowed: bool) {
         if row < self.rows {
             let bit = 1u64 << (row % 64);
-            let word = &mut self.words[row / 64];
+            let word = &mut self.words_mut()[row / 64];
             *word = if allowed { *word | bit } else { *word & !bit };
         }
     }
@@ -98,7 +127,7 @@ impl Mask {
 
     /// Allows what was forbidden and forbids what was allowed.
     pub fn not(&mut self) {
-        self.words.iter_mut().for_each(|word| *word = !*word);
+        self.words_mut().iter_mut().for_each(|word| *word = !*word);
         self.clear_tail();
     }
 
@@ -116,13 +145,13 @@ impl Mask {
         if self.rows != other.rows {
             return Err(GpuError::Length { what: "mask", expected: self.rows, found: other.rows });
         }
-        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a = f(*a, *b));
+        self.words_mut().iter_mut().zip(&other.words).for_each(|(a, b)| *a = f(*a, *b));
         Ok(())
     }
 
     fn clear_tail(&mut self) {
         let used = self.rows % 64;
-        if let Some(last) = self.words.last_mut()
+        if let Some(last) = self.words_mut().last_mut()
             && used != 0
         {
             *last &= (1u64 << used) - 1;
@@ -144,6 +173,23 @@ pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_stands_for_the_rows_that_are_allowed() {
+        let mut mask = Mask::all(100);
+        let (id, same) = (mask.id(), mask.clone());
+        assert_eq!((mask.id(), same.id()), (id, id));
+        assert_ne!(Mask::all(100).id(), id);
+        let changes: [fn(&mut Mask); 4] =
+            [|m| m.set(3, false), Mask::not, |m| m.and(&Mask::none(100)).unwrap(), |m| m.or(&Mask::all(100)).unwrap()];
+        let mut seen = vec![id];
+        for change in changes {
+            change(&mut mask);
+            assert!(!seen.contains(&mask.id()));
+            seen.push(mask.id());
+        }
+        assert_eq!((&mask, same.id()), (&same, id));
+    }
     use proptest::prelude::*;
 
     #[test]

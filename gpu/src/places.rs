@@ -1,9 +1,9 @@
 //! The text of the kernels for vectors: the places of rows for queries, by tiles of both.
 //!
 //! There are two shapes. A **tile** is what one invocation compares, its rows read as they lie and its queries by all at once: for
-//! few queries, and for devices that are processors, where workgroup memory is memory like any other (it was twice slower there).
-//! A **grid** is what a work group compares, rows and queries both kept in workgroup memory, slab by slab: for many queries on
-//! a GPU, where each number is read from memory once for 128 rows or queries.
+//! single queries, and for devices that are processors, where workgroup memory is memory like any other (it was twice slower
+//! there). A **grid** is what a work group compares, rows and queries both kept in workgroup memory, slab by slab: for batches on
+//! a GPU, where a row is read from memory once for 16 to 64 queries.
 
 use crate::shader::{BLOCK, float, unsigned};
 use crate::topk::LEFT_OUT;
@@ -16,8 +16,8 @@ const LARGE_TILE: u32 = 8;
 pub(crate) const GRID: u32 = 16;
 /// Fours of components that a grid keeps of each row and query at once.
 const SLAB: u32 = 4;
-/// Bytes of workgroup memory of the largest grid: 8 rows and 4 queries each.
-pub(crate) const GRID_BYTES: u32 = 16 * SLAB * GRID * (8 + 4);
+/// Bytes of workgroup memory of the largest grid: 8 rows and 2 queries each.
+pub(crate) const GRID_BYTES: u32 = 16 * SLAB * GRID * (8 + 2);
 
 /// What a kernel for vectors sums up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

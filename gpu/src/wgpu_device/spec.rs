@@ -21,6 +21,7 @@ pub(super) struct Scratch {
 
 /// A segment of a mask on the device, and what it is: queries often come again with other windows and the same mask.
 struct Masked {
+    id: u64,
     words: Vec<u64>,
     buffer: wgpu::Buffer,
 }
@@ -208,14 +209,17 @@ impl WgpuDevice {
         scratch.masks.resize_with(spans.len().max(scratch.masks.len()), || None);
         let of_segment = |(&(first, rows), slot): (&(usize, usize), &mut Option<Masked>)| {
             let words = &mask.words()[first / 64..(first + rows).div_ceil(64)];
-            if let Some(held) = slot.as_ref().filter(|held| held.words == words) {
+            if let Some(held) = slot.as_mut()
+                && (held.id == mask.id() || held.words == words)
+            {
+                held.id = mask.id();
                 return held.buffer.clone();
             }
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
             let mut buffer = slot.take().map(|held| held.buffer);
             let buffer = self.grown(&mut buffer, 8 * words.len() as u64, usage).clone();
             self.queue.write_buffer(&buffer, 0, &mask_bytes(words));
-            *slot = Some(Masked { words: words.to_vec(), buffer: buffer.clone() });
+            *slot = Some(Masked { id: mask.id(), words: words.to_vec(), buffer: buffer.clone() });
             buffer
         };
         spans.iter().zip(&mut scratch.masks).map(of_segment).collect()
