@@ -49,8 +49,9 @@ run: release ## build the server and serve [LISTEN=127.0.0.1:8080] [DATA=data]
 	@$(if $(filter file,$(origin DATA)),mkdir -p '$(DATA)')
 	@exec '$(BIN)' serve --listen '$(LISTEN)' --data '$(DATA)'
 
+# nothing is built twice in a test run: what incremental builds keep, 2 GB, would only fill the disk
 test: cargo nextest vulkan $(VENV)/tests.stamp ## install what tests need, and run all of them
-	MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked --no-fail-fast
+	CARGO_INCREMENTAL=0 MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked --no-fail-fast
 
 lint: cargo ## check format and lints; warnings are errors
 	$(CARGO) fmt --all --check

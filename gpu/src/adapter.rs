@@ -1,6 +1,7 @@
 //! Which devices are there, and which one is meant?
 
 use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::GpuError;
 
@@ -52,12 +53,24 @@ pub fn adapters() -> Vec<AdapterReport> {
     enumerate().iter().map(report).collect()
 }
 
+/// Held while drivers make what they are not safe to make on several threads at once, whatever Vulkan says: instances, devices
+/// and pipelines. NVIDIA's corrupts the process's memory (gfx-rs/wgpu issues 5930 and 10234).
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) fn enumerate() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    // no validation layers and no debug output, in no build
-    descriptor.flags = wgpu::InstanceFlags::empty();
-    let instance = wgpu::Instance::new(descriptor);
+    // one for as long as the process lives: making and dropping them is what drivers are worst at
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    let _alone = alone();
+    let instance = INSTANCE.get_or_init(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::PRIMARY;
+        // no validation layers and no debug output, in no build
+        descriptor.flags = wgpu::InstanceFlags::empty();
+        wgpu::Instance::new(descriptor)
+    });
     block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY))
 }
 
@@ -73,12 +86,15 @@ pub(crate) fn report(adapter: &wgpu::Adapter) -> AdapterReport {
     }
 }
 
+/// The kind of adapters that are no GPU.
+pub(crate) const SOFTWARE: &str = "software";
+
 fn kind(device_type: wgpu::DeviceType) -> &'static str {
     match device_type {
         wgpu::DeviceType::DiscreteGpu => "discrete GPU",
         wgpu::DeviceType::IntegratedGpu => "integrated GPU",
         wgpu::DeviceType::VirtualGpu => "virtual GPU",
-        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Cpu => SOFTWARE,
         wgpu::DeviceType::Other => "other",
     }
 }

@@ -1,5 +1,5 @@
-//! Exact answers from f32 devices: ask for a few more rows than wanted, score them again in f64, and ask for more until no
-//! row that was left out can belong to the best.
+//! Exact answers from f32 devices: ask for a few more rows than wanted, score again in f64 those that may belong to the best,
+//! and ask for more until no row that was left out can.
 
 use rayon::prelude::*;
 
@@ -33,13 +33,8 @@ pub(crate) fn exact<E>(
             break rank(&allowed, &score);
         }
         let hits = ask(wanted)?;
-        let found: Vec<u32> = hits.iter().map(|hit| hit.row).collect();
-        let ranked = rank(&found, &score);
+        let (ranked, certain) = decide(&hits, k, &score, &certain);
         let all_there = hits.len() < wanted || wanted == rows;
-        let certain = match (k.checked_sub(1).and_then(|at| ranked.get(at)), hits.last()) {
-            (Some(kth), Some(last)) => certain(kth.0, last.score),
-            _ => k == 0,
-        };
         if all_there || certain {
             break ranked;
         }
@@ -47,6 +42,30 @@ pub(crate) fn exact<E>(
     };
     ranked.truncate(k);
     Ok(ranked)
+}
+
+/// The hits that may be among the k best, ranked, and whether no other row can be. Hits come in the order of their f32 scores, so
+/// those after the first that is certainly worse than k others need no f64 score.
+fn decide(
+    hits: &[Hit],
+    k: usize,
+    score: &(impl Fn(u32) -> Option<f64> + Sync),
+    certain: &impl Fn(f64, f32) -> bool,
+) -> (Vec<(f64, u32)>, bool) {
+    let rows = |hits: &[Hit]| hits.iter().map(|hit| hit.row).collect::<Vec<u32>>();
+    let (first, rest) = hits.split_at(k.min(hits.len()));
+    let mut ranked = rank(&rows(first), score);
+    let doubtful = match ranked.last() {
+        Some(kth) if ranked.len() == k => rest.partition_point(|hit| !certain(kth.0, hit.score)),
+        _ => rest.len(),
+    };
+    ranked.append(&mut rank(&rows(&rest[..doubtful]), score));
+    ranked.par_sort_unstable_by(reference::order);
+    let sure = match (k.checked_sub(1).and_then(|at| ranked.get(at)), hits.last()) {
+        (Some(kth), Some(last)) => doubtful < rest.len() || certain(kth.0, last.score),
+        _ => k == 0,
+    };
+    (ranked, sure)
 }
 
 fn rank(rows: &[u32], score: &(impl Fn(u32) -> Option<f64> + Sync)) -> Vec<(f64, u32)> {

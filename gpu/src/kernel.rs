@@ -60,7 +60,9 @@ pub(crate) struct TargetParams {
     pub(crate) fill_sd: f32,
     /// [`LOWER`] | [`UPPER`].
     pub(crate) sides: u32,
-    pub(crate) pad: [u32; 3],
+    /// The least squared shortfall of rows without a value: what a sieve takes them for.
+    pub(crate) missing_least: f32,
+    pub(crate) pad: [u32; 2],
 }
 
 /// The targets of a checked query, as kernels take them.
@@ -77,7 +79,7 @@ impl TargetParams {
             Missing::Fill { mean, sd } => (weight, mean, sd),
             Missing::Ignore => (0.0, 0.0, 0.0),
         };
-        TargetParams {
+        let mut params = TargetParams {
             lo: end(target.lo),
             hi: end(target.hi),
             inv_tolerance: target.inv_tolerance,
@@ -87,8 +89,11 @@ impl TargetParams {
             fill_mean,
             fill_sd,
             sides: if target.lo.is_finite() { LOWER } else { 0 } | if target.hi.is_finite() { UPPER } else { 0 },
-            pad: [0; 3],
-        }
+            missing_least: 0.0,
+            pad: [0; 2],
+        };
+        params.missing_least = Sieve::new(&params).missing_least;
+        params
     }
 }
 

@@ -29,6 +29,7 @@ mod margin;
 mod mask;
 mod nearest;
 pub mod normal;
+mod places;
 mod query;
 pub mod reference;
 mod segment;

@@ -1,4 +1,6 @@
-// The score of every row: Σ weight shortfall² / Σ weight, as bits that order like it.
+// The score of rows: Σ weight shortfall² / Σ weight, as bits that order like it. They go to the row's place among all, or, with
+// the row's number, into a short list (see shortlist.wgsl): all rows of a sample at places of their own, or those up to a cut one
+// after the other. Where there is a cut, a row whose means alone are too far outside is passed over, as by the CPU twin.
 // Up to four targets a dispatch; more of them go through `partial`. The constants are put before this text.
 
 struct Target {
@@ -11,31 +13,49 @@ struct Target {
     fill_mean: f32,
     fill_sd: f32,
     sides: u32,
+    missing_least: f32,     // what the squared shortfall of rows without a value is at least
     pad_0: u32,
     pad_1: u32,
-    pad_2: u32,
 }
 
 struct Params {
     rows: u32,      // of the segment
-    base: u32,      // the first row of this dispatch
+    base: u32,      // the first block of 64 rows of this dispatch
     targets_used: u32,
     flags: u32,
+    blocks: u32,    // of this dispatch
+    stride: u32,    // from one of its blocks to the next
+    first_row: u32, // the segment's first row, in the column
+    slot: u32,      // where the keys of this dispatch begin, in the list of a sample
+    capacity: u32,  // of a list
+    pad_0: u32,
+    pad_1: u32,
+    pad_2: u32,
     targets: array<Target, 4>,
 }
 
 const MASKED = 1u;      // look at the mask
 const FIRST = 2u;       // sums start at zero
 const LAST = 4u;        // write the score
+const SAMPLED = 8u;     // into a list, at the row's own place
+const LISTED = 16u;     // into a list, up to the cut
+
+struct Line {
+    count: atomic<u32>,
+    score_cut: u32,
+    row_cut: u32,
+    chosen: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> mask: array<u32>;
-@group(0) @binding(2) var<storage, read_write> scores: array<u32>;
+@group(0) @binding(2) var<storage, read_write> scores: array<u32>;      // of all rows; or a list: score bits, row number
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> column_0: array<vec2<f32>>;    // mean, sd
 @group(0) @binding(5) var<storage, read> column_1: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> column_2: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read> column_3: array<vec2<f32>>;
+@group(0) @binding(8) var<storage, read_write> lines: array<Line>;
 
 // 2^x for -120 <= x <= 0
 fn exp2_of(x: f32) -> f32 {
@@ -61,29 +81,105 @@ fn squared_excess(m: f32, sd: f32, inv_tolerance: f32, limit: f32) -> f32 {
     return select(tail, above, m > 0.0);
 }
 
+fn answer(row: u32, slot: u32, bits: u32) {
+    if (params.flags & LISTED) != 0u {
+        let key = params.first_row + row;
+        let cut = lines[0].score_cut;
+        if bits != LEFT_OUT && (bits < cut || (bits == cut && key <= lines[0].row_cut)) {
+            let at = atomicAdd(&lines[0].count, 1u);
+            if at < params.capacity {
+                scores[2u * at] = bits;
+                scores[2u * at + 1u] = key;
+            }
+        }
+    } else if (params.flags & SAMPLED) != 0u {
+        scores[2u * slot] = bits;
+        scores[2u * slot + 1u] = params.first_row + row;
+    } else {
+        scores[row] = bits;
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn score(@builtin(global_invocation_id) at: vec3<u32>) {
-    let row = params.base + at.x;
+    let block = at.x >> 6u;
+    if block >= params.blocks {
+        return;
+    }
+    let row = (params.base + block * params.stride) * 64u + (at.x & 63u);
+    let slot = params.slot + at.x;
+    let last = (params.flags & LAST) != 0u;
+    let sampled = (params.flags & SAMPLED) != 0u;
     if row >= params.rows {
+        if last && sampled {
+            answer(row, slot, LEFT_OUT);
+        }
         return;
     }
     if (params.flags & MASKED) != 0u && ((mask[row >> 5u] >> (row & 31u)) & 1u) == 0u {
-        if (params.flags & LAST) != 0u {
-            scores[row] = LEFT_OUT;
+        if last && (params.flags & LISTED) == 0u {
+            answer(row, slot, LEFT_OUT);
         }
         return;
+    }
+    // all at once, so that they are on their way together
+    let belief_0 = column_0[row];
+    var belief_1 = vec2<f32>(0.0, 0.0);
+    var belief_2 = vec2<f32>(0.0, 0.0);
+    var belief_3 = vec2<f32>(0.0, 0.0);
+    if params.targets_used > 1u {
+        belief_1 = column_1[row];
+    }
+    if params.targets_used > 2u {
+        belief_2 = column_2[row];
+    }
+    if params.targets_used > 3u {
+        belief_3 = column_3[row];
+    }
+    if (params.flags & (LISTED | FIRST | LAST)) == (LISTED | FIRST | LAST) {
+        let cut = lines[0].score_cut;
+        if cut < INFINITY_BITS {
+            let allowed = bitcast<f32>(cut) * (1.0 + SIEVE_ROOM) + SIEVE_FLOOR_ROOM;
+            var sum = 0.0;
+            var limit = 0.0;
+            for (var t = 0u; t < params.targets_used; t++) {
+                var belief = belief_0;
+                switch t {
+                    case 0u: {}
+                    case 1u: { belief = belief_1; }
+                    case 2u: { belief = belief_2; }
+                    default: { belief = belief_3; }
+                }
+                let p = params.targets[t];
+                let missing = belief.y < 0.0;
+                let weight = select(p.weight, p.missing_weight, missing);
+                var outside = 0.0;
+                if (p.sides & LOWER) != 0u {
+                    outside = max(outside, p.lo - belief.x);
+                }
+                if (p.sides & UPPER) != 0u {
+                    outside = max(outside, belief.x - p.hi);
+                }
+                let distance = min(outside, p.limit) * p.inv_tolerance;
+                sum += weight * select(distance * distance, p.missing_least, missing);
+                limit += weight * allowed;
+            }
+            if sum > limit {
+                return;
+            }
+        }
     }
     var total = vec2<f32>(0.0, 0.0);
     if (params.flags & FIRST) == 0u {
         total = partial[row];
     }
     for (var t = 0u; t < params.targets_used; t++) {
-        var belief: vec2<f32>;
+        var belief = belief_0;
         switch t {
-            case 0u: { belief = column_0[row]; }
-            case 1u: { belief = column_1[row]; }
-            case 2u: { belief = column_2[row]; }
-            default: { belief = column_3[row]; }
+            case 0u: {}
+            case 1u: { belief = belief_1; }
+            case 2u: { belief = belief_2; }
+            default: { belief = belief_3; }
         }
         let p = params.targets[t];
         let missing = belief.y < 0.0;
@@ -99,11 +195,13 @@ fn score(@builtin(global_invocation_id) at: vec3<u32>) {
         shortfall = select(shortfall, 0.0, shortfall < FLOOR);
         total += vec2<f32>(weight * shortfall, weight);
     }
-    if (params.flags & LAST) == 0u {
+    if !last {
         partial[row] = total;
-    } else if total.y > 0.0 {
-        scores[row] = bitcast<u32>(total.x / total.y);
-    } else {
-        scores[row] = LEFT_OUT;
+        return;
     }
+    var bits = LEFT_OUT;
+    if total.y > 0.0 {
+        bits = bitcast<u32>(total.x / total.y);
+    }
+    answer(row, slot, bits);
 }

@@ -1,101 +1,24 @@
 //! Searches among vectors: kernels give the places of all rows, of which the lowest are candidates, and f64 decides.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use rayon::prelude::*;
 
+use super::places::{Scan, Way};
 use super::select::{Chosen, Segment};
-use super::{Binding, Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout_of, mask_bytes, pipeline};
+use super::shortlist::{self, Plan};
+use super::{Failure, Memory, WgpuDevice};
 use crate::codes::Codes;
 use crate::dense_cpu::{cut, in_f64, measure, ordered, unordered};
 use crate::margin::KernelQuery;
 use crate::nearest::{Goal, Job};
 use crate::segment::{ALWAYS, fours, largest_binding};
-use crate::shader::{BLOCK, PlacesKernel, Sum, UNIFORM_FOURS};
 use crate::{Masks, Metric, Neighbour};
 
 /// Bytes of the places of all rows: bounds the queries that are answered at once.
 const PLACES_BYTES: u64 = 256 << 20;
-/// Multiplications of one dispatch: some 50 ms of a software driver, so far below what drivers end.
-const DISPATCH_WORK: u64 = 1 << 28;
 /// Rows asked for beyond which comparing every row in f64 is faster than asking again.
 const ALL_FROM: usize = 16_384;
 /// Keys of each query that a search within a distance has room for at first.
 const WITHIN_ROOM: u32 = 1024;
-
-/// The kernels for one query and for several: rows and queries that one invocation compares.
-const ONE: (u32, u32) = (4, 1);
-const MANY: (u32, u32) = (4, 8);
-
-/// All kernels for vectors.
-#[cfg(test)]
-pub(crate) fn places_kernels() -> impl Iterator<Item = PlacesKernel> {
-    let sums = [
-        (Sum::Products, ONE),
-        (Sum::Products, MANY),
-        (Sum::Differences, ONE),
-        (Sum::Differences, MANY),
-        (Sum::Bytes, ONE),
-    ];
-    sums.into_iter()
-        .flat_map(|(sum, (rows, queries))| [true, false].map(|uniform| PlacesKernel { sum, rows, queries, uniform }))
-}
-
-/// The kernels that were wanted so far; the self-test wants all that usual vectors want.
-#[derive(Default)]
-pub(super) struct PlacesPipelines(Mutex<HashMap<PlacesKernel, wgpu::ComputePipeline>>);
-
-impl PlacesPipelines {
-    /// Forgets all: one of them may not have been made.
-    pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn get(&self, device: &wgpu::Device, kernel: PlacesKernel) -> wgpu::ComputePipeline {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let params = Binding::Uniform { bytes: size_of::<Params>() as u64 };
-            let queries = match kernel.uniform {
-                true => Binding::Uniform { bytes: 16 * UNIFORM_FOURS as u64 },
-                false => Binding::READ,
-            };
-            let layout = layout_of(
-                device,
-                &[params, Binding::READ, Binding::READ, queries, Binding::READ, Binding::READ, Binding::WRITE],
-            );
-            pipeline(device, &kernel.text(), "score", &layout)
-        };
-        made.entry(kernel).or_insert_with(make).clone()
-    }
-}
-
-/// Buffers of a batch, kept for the next one.
-#[derive(Default)]
-pub(super) struct Scratch {
-    places: Vec<Option<wgpu::Buffer>>,
-    masks: Vec<Option<wgpu::Buffer>>,
-    queries: Option<wgpu::Buffer>,
-    uniform_queries: Option<wgpu::Buffer>,
-    left_out: Option<wgpu::Buffer>,
-    uniforms: Option<wgpu::Buffer>,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    first_row: u32,
-    first_block: u32,
-    steps: u32,
-    first_query: u32,
-    queries: u32,
-    stride: u32,
-    flags: u32,
-    mask_words: u32,
-    length: f32,
-    pad: [u32; 2],
-}
-
-const MASKED: u32 = 1;
 
 /// What is wanted of the places of each query.
 #[derive(Clone, Copy)]
@@ -127,10 +50,12 @@ impl WgpuDevice {
             terms.codes(job.vectors.values(), job.vectors.dims());
         }
         let mut forms = Vec::with_capacity(job.count());
-        for (at, neighbours) in neighbours.iter_mut().enumerate() {
-            match terms.query(job.query(at)) {
+        let made: Vec<Option<KernelQuery>> =
+            (0..job.count()).into_par_iter().with_min_len(16).map(|at| terms.query(job.query(at))).collect();
+        for (at, form) in made.into_iter().enumerate() {
+            match form {
                 Some(form) => forms.push((at, form)),
-                None => *neighbours = in_f64(job, at),
+                None => neighbours[at] = in_f64(job, at),
             }
         }
         match job.goal {
@@ -168,19 +93,26 @@ impl WgpuDevice {
             }
             let found = self
                 .with_memory(|memory| self.candidates(memory, job, &asked, Wanted::Lowest(wanted as u32), by_bytes))?;
-            let mut doubtful = Vec::new();
-            for ((at, form), found) in asked.into_iter().zip(found) {
-                let best = decided(job, at, &found);
-                let last = found.iter().map(|(place, _)| *place).max_by(f32::total_cmp);
-                let certain = found.len() < wanted
-                    || wanted == rows
-                    || match (best.get(k - 1), last) {
-                        (Some(kth), Some(last)) => form.bound(form.value(kth.distance)) < last,
-                        _ => false,
-                    };
-                if certain { neighbours[at] = best } else { doubtful.push((at, form)) }
+            let decided: Vec<(usize, KernelQuery, Vec<Neighbour>, bool)> = asked
+                .into_par_iter()
+                .zip(found)
+                .with_min_len(8)
+                .map(|((at, form), mut found)| {
+                    let last = found.iter().map(|(place, _)| *place).max_by(f32::total_cmp);
+                    let all = found.len() < wanted || wanted == rows;
+                    let best = nearest_of(job, at, k, &form, &mut found);
+                    let certain = all
+                        || match (best.get(k - 1), last) {
+                            (Some(kth), Some(last)) => form.bound(form.value(kth.distance)) < last,
+                            _ => false,
+                        };
+                    (at, form, best, certain)
+                })
+                .collect();
+            asked = Vec::new();
+            for (at, form, best, certain) in decided {
+                if certain { neighbours[at] = best } else { asked.push((at, form)) }
             }
-            asked = doubtful;
             wanted = if by_bytes { usual } else { (8 * wanted).min(rows) };
             by_bytes = false;
         }
@@ -197,6 +129,22 @@ impl WgpuDevice {
         by_bytes: bool,
     ) -> Result<Vec<Candidates>, Failure> {
         let rows = job.vectors.len() as u64;
+        if let Wanted::Lowest(k) = wanted
+            && let Some(plan) = self.passes(job, queries, k)
+        {
+            let at_once = self.queries_bound(job.vectors.dims());
+            let mut found = Vec::with_capacity(queries.len());
+            for queries in queries.chunks(at_once) {
+                let plan = plan.of(queries.len() as u32);
+                match self.nearest_listed(memory, job, queries, &plan, by_bytes)? {
+                    Some(mut listed) => found.append(&mut listed),
+                    None => break,
+                }
+            }
+            if found.len() == queries.len() {
+                return Ok(found);
+            }
+        }
         let segment = rows.min(u64::from(self.vector_cut(job.vectors.dims()).rows_per_segment()));
         let k = match wanted {
             Wanted::Lowest(k) => k,
@@ -205,7 +153,7 @@ impl WgpuDevice {
         let at_once = (PLACES_BYTES / (4 * rows))
             .min(largest_binding(&self.limits) / (4 * segment))
             .min(self.most_keys() / u64::from(k.max(1)))
-            .min(largest_binding(&self.limits) / (16 * fours(job.vectors.dims()).next_multiple_of(4) as u64) / 8 * 8)
+            .min(self.queries_bound(job.vectors.dims()) as u64)
             .max(1) as usize;
         let at_once = if at_once > 8 { at_once / 8 * 8 } else { at_once };
         let mut found = Vec::with_capacity(queries.len());
@@ -214,12 +162,55 @@ impl WgpuDevice {
                 Wanted::Lowest(k) => Wanted::Lowest(k),
                 Wanted::UpTo(bounds) => Wanted::UpTo(&bounds[at * at_once..][..queries.len()]),
             };
-            found.append(&mut self.batch(memory, job, queries, wanted, k, by_bytes)?);
+            found.append(&mut self.nearest_selected(memory, job, queries, wanted, k, by_bytes)?);
         }
         Ok(found)
     }
 
-    fn batch(
+    /// How many queries can be bound at once.
+    fn queries_bound(&self, dims: usize) -> usize {
+        let bytes = 16 * fours(dims).next_multiple_of(4) as u64;
+        (largest_binding(&self.limits) / bytes / 128 * 128).max(1) as usize
+    }
+
+    /// The passes of short lists, where they pay.
+    fn passes(&self, job: &Job, queries: &[(usize, KernelQuery)], k: u32) -> Option<Plan> {
+        let rows = job.vectors.len();
+        let cut = self.vector_cut(job.vectors.dims());
+        let blocks: Vec<u32> = cut.segments(rows).map(|(_, rows)| (rows as u32).div_ceil(shortlist::BLOCK)).collect();
+        let allowed = match job.masks {
+            Masks::All => rows as u64,
+            Masks::Shared(mask) => shortlist::guess(mask.words()),
+            Masks::Each(masks) => queries.iter().map(|(at, _)| shortlist::guess(masks[*at].words())).min().unwrap_or(0),
+        };
+        Plan::new(&self.limits, &blocks, allowed, queries.len() as u32, k)
+    }
+
+    /// The candidates by short lists; `None` where they do not suffice.
+    fn nearest_listed(
+        &self,
+        memory: &mut Memory,
+        job: &Job,
+        queries: &[(usize, KernelQuery)],
+        plan: &Plan,
+        by_bytes: bool,
+    ) -> Result<Option<Vec<Candidates>>, Failure> {
+        let mut commands = self.commands();
+        let lists = self.shortlists(&mut memory.shortlist, &mut commands, plan)?;
+        let scan = Scan { job, queries, by_bytes };
+        let ways: Vec<Way> = plan.passes.iter().map(|&pass| Way::List(pass, plan.capacity)).collect();
+        let places = self.places(memory, &scan, &ways, |_, _| lists.lists.clone(), &lists.lines)?;
+        for pass in 0..ways.len() {
+            places.run(&mut commands, pass)?;
+            self.shorten(&mut commands, plan, &lists, pass)?;
+        }
+        let found = self.shortlisted(&mut memory.shortlist, commands, plan, &lists)?;
+        let candidates = |keys: Vec<[u32; 2]>| keys.into_iter().map(|[bits, row]| (unordered(bits), row)).collect();
+        Ok(found.map(|found| found.into_iter().map(candidates).collect()))
+    }
+
+    /// The candidates by the places of all rows.
+    fn nearest_selected(
         &self,
         memory: &mut Memory,
         job: &Job,
@@ -232,20 +223,28 @@ impl WgpuDevice {
         let cut = self.vector_cut(job.vectors.dims());
         let spans: Vec<(usize, usize)> = cut.segments(job.vectors.len()).collect();
         let mut commands = self.commands();
-        self.places(memory, &mut commands, job, queries, &spans, by_bytes)?;
+        let mut slots = std::mem::take(&mut memory.dense.places);
+        slots.resize_with(spans.len().max(slots.len()), || None);
+        let of_segment = |(&(_, rows), slot): (&(usize, usize), _)| {
+            self.grown(slot, 4 * rows as u64 * u64::from(count), wgpu::BufferUsages::STORAGE).clone()
+        };
+        let places: Vec<wgpu::Buffer> = spans.iter().zip(&mut slots).map(of_segment).collect();
+        memory.dense.places = slots;
+        let scan = Scan { job, queries, by_bytes };
+        let no_lines = self.grown(&mut memory.dense.no_lines, 16, wgpu::BufferUsages::STORAGE).clone();
+        self.places(memory, &scan, &[Way::Places], |segment, _| places[segment].clone(), &no_lines)?
+            .run(&mut commands, 0)?;
         let keys: Option<Vec<u32>> = match wanted {
             Wanted::Lowest(_) => None,
             // rows that are always candidates lie at ALWAYS, or a little away from it
             Wanted::UpTo(bounds) => Some(bounds.iter().map(|bound| ordered(bound.max(0.5 * ALWAYS))).collect()),
         };
+        let segments: Vec<Segment> = spans
+            .iter()
+            .zip(&places)
+            .map(|(&(first, rows), scores)| Segment { first_row: first as u32, rows: rows as u32, scores })
+            .collect();
         loop {
-            let segments: Vec<Segment> = spans
-                .iter()
-                .zip(&memory.dense.places)
-                .filter_map(|(&(first, rows), places)| {
-                    Some(Segment { first_row: first as u32, rows: rows as u32, scores: places.as_ref()? })
-                })
-                .collect();
             self.select_smallest(&mut memory.select, &mut commands, &segments, count, k, keys.as_deref())?;
             let Chosen { counts, keys } = self.chosen(&mut memory.select, commands, count, k)?;
             let most = counts.iter().copied().max().unwrap_or(0);
@@ -267,135 +266,25 @@ impl WgpuDevice {
                 .collect());
         }
     }
+}
 
-    /// Encodes the places of all rows for some queries.
-    fn places(
-        &self,
-        memory: &mut Memory,
-        commands: &mut super::Commands,
-        job: &Job,
-        queries: &[(usize, KernelQuery)],
-        spans: &[(usize, usize)],
-        by_bytes: bool,
-    ) -> Result<(), Failure> {
-        let Memory { residents, dense: scratch, .. } = memory;
-        let dims = job.vectors.dims();
-        let (rows, tile) = if queries.len() == 1 { ONE } else { MANY };
-        let codes = if by_bytes { job.vectors.terms(job.metric).codes(job.vectors.values(), dims) } else { None };
-        let sum = match (codes, job.metric) {
-            (Some(_), _) => Sum::Bytes,
-            (None, Metric::L1) => Sum::Differences,
-            (None, _) => Sum::Products,
-        };
-        let mut kernel = PlacesKernel { sum, rows, queries: tile, uniform: false };
-        let steps = fours(dims).div_ceil(kernel.fours_of_step());
-        let fours = steps * kernel.fours_of_step();
-        kernel.uniform = fours * tile as usize <= UNIFORM_FOURS;
-        let pipeline = &self.places.get(&self.device, kernel);
-
-        // query by query; each tile begins where a uniform binding may
-        let of_tile = if kernel.uniform { UNIFORM_FOURS } else { fours * tile as usize } * 4;
-        let mut components = vec![0f32; queries.len().div_ceil(tile as usize) * of_tile];
-        for (queries, to) in queries.chunks(tile as usize).zip(components.chunks_exact_mut(of_tile)) {
-            for ((_, query), to) in queries.iter().zip(to.chunks_exact_mut(fours * 4)) {
-                to[..dims].copy_from_slice(&query.components);
-            }
+/// The k nearest of the candidates of a query, by f64. Once k of the lowest are measured, those that are certainly farther need not
+/// be.
+fn nearest_of(job: &Job, query: usize, k: usize, form: &KernelQuery, candidates: &mut Candidates) -> Vec<Neighbour> {
+    if k < candidates.len() {
+        candidates.select_nth_unstable_by(k - 1, |a, b| a.0.total_cmp(&b.0));
+        let (first, rest) = candidates.split_at(k);
+        let mut neighbours = decided(job, query, first);
+        if let Some(kth) = neighbours.last() {
+            let bound = form.bound(form.value(kth.distance));
+            let doubtful: Vec<u32> = rest.iter().filter(|(place, _)| *place <= bound).map(|(_, row)| *row).collect();
+            measure(job, query, &doubtful, &mut neighbours);
         }
-        let length = codes.map_or(0.0, |codes| codes.query(&queries[0].1.components).length);
-        let left_out: Vec<u32> =
-            queries.iter().map(|(at, _)| job.leave_out.map_or(u32::MAX, |rows| rows[*at])).collect();
-        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let written = |slot: &mut Option<wgpu::Buffer>, bytes: &[u8], usage| {
-            let buffer = self.grown(slot, bytes.len() as u64, usage).clone();
-            self.queue.write_buffer(&buffer, 0, bytes);
-            buffer
-        };
-        let components = match kernel.uniform {
-            true => written(&mut scratch.uniform_queries, bytemuck::cast_slice(&components), UNIFORM),
-            false => written(&mut scratch.queries, bytemuck::cast_slice(&components), storage),
-        };
-        let left_out = written(&mut scratch.left_out, bytemuck::cast_slice(&left_out), storage);
-
-        // every dispatch is a tile of queries, and as many blocks as its work allows
-        let block_work = u64::from(BLOCK) * 4 * fours as u64 * u64::from(tile);
-        let blocks_at_once = ((DISPATCH_WORK / block_work).clamp(1, 65_535) as u32 / kernel.rows).max(1) * kernel.rows;
-        let mut uniforms = Uniforms::new(&self.limits);
-        let mut dispatches: Vec<Vec<([u32; 2], u32)>> = Vec::new();
-        for &(first, rows) in spans {
-            let mut of_segment = Vec::new();
-            let blocks = (rows as u32).div_ceil(BLOCK);
-            for first_query in (0..queries.len() as u32).step_by(tile as usize) {
-                for first_block in (0..blocks).step_by(blocks_at_once as usize) {
-                    let uniform = uniforms.push(&Params {
-                        rows: rows as u32,
-                        first_row: first as u32,
-                        first_block,
-                        steps: steps as u32,
-                        first_query,
-                        queries: (queries.len() as u32 - first_query).min(tile),
-                        stride: rows as u32,
-                        flags: if matches!(job.masks, Masks::All) { 0 } else { MASKED },
-                        mask_words: if matches!(job.masks, Masks::Each(_)) {
-                            (rows as u32).div_ceil(64) * 2
-                        } else {
-                            0
-                        },
-                        length,
-                        pad: [0; 2],
-                    });
-                    let groups = (blocks - first_block).min(blocks_at_once).div_ceil(kernel.rows);
-                    of_segment.push(([uniform, first_query / tile * 4 * of_tile as u32], groups));
-                }
-            }
-            dispatches.push(of_segment);
-        }
-        let params = written(&mut scratch.uniforms, &uniforms.bytes, UNIFORM);
-        scratch.places.resize_with(spans.len().max(scratch.places.len()), || None);
-        scratch.masks.resize_with(spans.len().max(scratch.masks.len()), || None);
-        for (segment, (&(first, rows), dispatches)) in spans.iter().zip(&dispatches).enumerate() {
-            let bits = match job.masks {
-                Masks::All => vec![0; 16],
-                Masks::Shared(mask) => mask_bytes(&mask.words()[first / 64..(first + rows).div_ceil(64)]),
-                Masks::Each(masks) => queries
-                    .iter()
-                    .flat_map(|(at, _)| mask_bytes(&masks[*at].words()[first / 64..(first + rows).div_ceil(64)]))
-                    .collect(),
-            };
-            let mask = written(&mut scratch.masks[segment], &bits, storage);
-            let bytes = 4 * rows as u64 * queries.len() as u64;
-            let places = self.grown(&mut scratch.places[segment], bytes, wgpu::BufferUsages::STORAGE).clone();
-            let [values, terms] = self.vectors(residents, job.vectors, job.metric, codes.is_some(), segment)?;
-            let part = |buffer, bytes| {
-                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset: 0,
-                    size: wgpu::BufferSize::new(bytes),
-                })
-            };
-            let queries = match kernel.uniform {
-                true => part(&components, 4 * of_tile as u64),
-                false => components.as_entire_binding(),
-            };
-            let group = self.group_of(
-                pipeline,
-                [
-                    part(&params, size_of::<Params>() as u64),
-                    values.as_entire_binding(),
-                    terms.as_entire_binding(),
-                    queries,
-                    mask.as_entire_binding(),
-                    left_out.as_entire_binding(),
-                    places.as_entire_binding(),
-                ],
-            );
-            for (offsets, groups) in dispatches {
-                let offsets = if kernel.uniform { &offsets[..] } else { &offsets[..1] };
-                commands.run(pipeline, &group, offsets, [*groups, 1]);
-                commands.submit()?;
-            }
-        }
-        Ok(())
+        cut(&mut neighbours, job.goal);
+        neighbours.sort_unstable_by(Neighbour::order);
+        return neighbours;
     }
+    decided(job, query, candidates)
 }
 
 /// What f64 makes of the candidates of a query.

@@ -17,6 +17,8 @@ struct Params {
 }
 
 const MASKED: u32 = 1;
+/// What a row costs, in multiplications.
+const ROW_WORK: u64 = 16;
 
 pub(super) fn pipeline(device: &wgpu::Device) -> wgpu::ComputePipeline {
     let layout = layout(device, size_of::<Params>(), &[true, true, true, false]);
@@ -58,8 +60,13 @@ impl WgpuDevice {
             let bound = [&column, &mask, &edges, &counts];
             let group = self.group(&self.histogram, &params, size_of::<Params>(), bound.into_iter());
             for (uniform, groups) in steps {
-                commands.run(&self.histogram, &group, &[uniform], [groups, 1]);
-                commands.submit()?;
+                commands.run(
+                    &self.histogram,
+                    &group,
+                    &[uniform],
+                    [groups, 1],
+                    u64::from(groups * LANES * STEPS) * ROW_WORK,
+                )?;
             }
         }
         commands.encoder().copy_buffer_to_buffer(&counts, 0, &answer, 0, bytes);

@@ -2,24 +2,28 @@
 
 mod dense;
 mod histogram;
+mod places;
 mod select;
+mod shortlist;
 mod spec;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
+use crate::places::GRID_BYTES;
 use crate::segment::{
     Cut, Key, ROW_BYTES, Residents, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
 };
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
 use crate::{Column, GpuError, Metric, Vectors};
 
-use dense::PlacesPipelines;
+use places::PlacesPipelines;
 #[cfg(test)]
-pub(crate) use dense::places_kernels;
+pub(crate) use places::places_kernels;
 use select::{Scratch as SelectScratch, SelectPipelines};
 
 /// Rows of one dispatch of a kernel that looks once at each: bounds both its time and its work groups (65,535 in one
@@ -28,7 +32,10 @@ const DISPATCH_ROWS: u32 = 1 << 23;
 /// A device that has not answered by then counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Storage buffers that the scoring kernel binds.
-const STORAGE_BUFFERS: u32 = 7;
+const STORAGE_BUFFERS: u32 = 8;
+/// Multiplications, or what takes as long, of one submission: some 200 ms of a software driver, a few of a small GPU, and so far
+/// below what drivers end.
+const SUBMISSION_WORK: u64 = 1 << 30;
 /// Submissions that the device has not ended yet.
 const IN_FLIGHT: usize = 4;
 
@@ -64,6 +71,7 @@ pub(crate) struct WgpuDevice {
     score: wgpu::ComputePipeline,
     histogram: wgpu::ComputePipeline,
     select: SelectPipelines,
+    shorten: wgpu::ComputePipeline,
     places: PlacesPipelines,
     /// The cut of columns.
     cut: Cut,
@@ -77,9 +85,10 @@ pub(crate) struct WgpuDevice {
 /// What the device holds. One query at a time uses it.
 struct Memory {
     residents: Residents,
-    spec: Option<spec::Scratch>,
+    spec: spec::Scratch,
     select: SelectScratch,
-    dense: dense::Scratch,
+    shortlist: shortlist::Scratch,
+    dense: places::Scratch,
 }
 
 /// What a device holds of the data.
@@ -104,10 +113,11 @@ impl WgpuDevice {
         let limits = adapter.limits();
         if limits.max_storage_buffers_per_shader_stage < STORAGE_BUFFERS
             || limits.max_compute_invocations_per_workgroup < LANES
-            || limits.max_compute_workgroup_storage_size < 4 * (BINS + LANES).max(HISTOGRAM_BINS)
+            || limits.max_compute_workgroup_storage_size < (4 * (BINS + LANES + 16).max(HISTOGRAM_BINS)).max(GRID_BYTES)
         {
             return Err(refuse("its limits are too low for the kernels".to_owned()));
         }
+        let alone = adapter::alone();
         let (device, queue) = block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("matgenome"),
             required_features: wgpu::Features::empty(),
@@ -126,15 +136,18 @@ impl WgpuDevice {
 
         let built = guarded(&device, || {
             let score = spec::pipeline(&device);
-            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device)))
+            let shorten = shortlist::shorten_pipeline(&device);
+            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device), shorten))
         });
-        let (score, histogram, select) = built.map_err(|failure| refuse(failure.to_string()))?;
+        drop(alone);
+        let (score, histogram, select, shorten) = built.map_err(|failure| refuse(failure.to_string()))?;
         let cut = Cut::new(&limits, ROW_BYTES, segment_rows);
         let memory = Mutex::new(Memory {
             residents: Residents::new(memory),
-            spec: None,
+            spec: spec::Scratch::default(),
             select: SelectScratch::default(),
-            dense: dense::Scratch::default(),
+            shortlist: shortlist::Scratch::default(),
+            dense: places::Scratch::default(),
         });
         Ok(WgpuDevice {
             report,
@@ -143,6 +156,7 @@ impl WgpuDevice {
             score,
             histogram,
             select,
+            shorten,
             places: PlacesPipelines::default(),
             cut,
             segment_rows,
@@ -287,6 +301,11 @@ impl WgpuDevice {
         if residents.make_room(bytes) { self.wait(None) } else { Ok(()) }
     }
 
+    /// Whether the device is a processor that acts as one.
+    fn is_software(&self) -> bool {
+        self.report.kind == adapter::SOFTWARE
+    }
+
     fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), Failure> {
         match self.device.poll(wgpu::PollType::Wait { submission_index, timeout: Some(PATIENCE) }) {
             Ok(_) => Ok(()),
@@ -338,10 +357,6 @@ impl WgpuDevice {
         self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    fn buffer(&self, size: u64, more: wgpu::BufferUsages) -> wgpu::Buffer {
-        self.create(size, wgpu::BufferUsages::STORAGE | more)
-    }
-
     fn create(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     }
@@ -355,7 +370,7 @@ impl WgpuDevice {
     }
 
     fn commands(&self) -> Commands<'_> {
-        Commands { device: self, encoder: None, flying: VecDeque::new() }
+        Commands { device: self, pass: None, encoder: None, work: 0, flying: VecDeque::new() }
     }
 
     /// Loses the device, as a driver would.
@@ -377,9 +392,10 @@ impl WgpuDevice {
 impl Memory {
     fn clear(&mut self) {
         self.residents.clear();
-        self.spec = None;
+        self.spec = spec::Scratch::default();
         self.select = SelectScratch::default();
-        self.dense = dense::Scratch::default();
+        self.shortlist = shortlist::Scratch::default();
+        self.dense = places::Scratch::default();
     }
 }
 
@@ -388,28 +404,51 @@ fn nth(cut: Cut, rows: usize, segment: usize) -> Result<(usize, usize), Failure>
 }
 
 /// Commands on their way to the device. Each submission is a bounded piece of work, since drivers end what takes too long, and
-/// few are in flight.
+/// few are in flight; each has a price of its own (some 20 µs), so that small pieces go together.
 struct Commands<'a> {
     device: &'a WgpuDevice,
+    /// The pass that the last kernels were put in, ended before anything else is encoded.
+    pass: Option<wgpu::ComputePass<'static>>,
     encoder: Option<wgpu::CommandEncoder>,
+    /// Of what is encoded and not submitted.
+    work: u64,
     flying: VecDeque<wgpu::SubmissionIndex>,
 }
 
 impl Commands<'_> {
     fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
         let device = &self.device.device;
         self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
-    /// Runs a kernel with the parameters that lie at these offsets of its uniform buffers.
-    fn run(&mut self, pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup, offsets: &[u32], groups: [u32; 2]) {
-        let mut pass = self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+    /// Runs a kernel with the parameters that lie at these offsets of its uniform buffers; `work` as for [`SUBMISSION_WORK`].
+    fn run(
+        &mut self,
+        pipeline: &wgpu::ComputePipeline,
+        group: &wgpu::BindGroup,
+        offsets: &[u32],
+        groups: [u32; 2],
+        work: u64,
+    ) -> Result<(), Failure> {
+        if self.work + work > SUBMISSION_WORK {
+            self.submit()?;
+        }
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None => self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime(),
+        };
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, group, offsets);
         pass.dispatch_workgroups(groups[0], groups[1], 1);
+        self.pass = Some(pass);
+        self.work += work;
+        Ok(())
     }
 
     fn submit(&mut self) -> Result<(), Failure> {
+        self.pass = None;
+        self.work = 0;
         let Some(encoder) = self.encoder.take() else { return Ok(()) };
         self.flying.push_back(self.device.queue.submit([encoder.finish()]));
         match self.flying.len() > IN_FLIGHT {
@@ -441,9 +480,14 @@ impl Uniforms {
 
 const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
 
-/// The bytes of a mask as the shader reads it: u32 words, the lowest rows first.
-fn mask_bytes(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).flat_map(u32::to_ne_bytes).collect()
+/// The bytes of a mask as the shader reads it: u32 words, the lowest rows first. Where the lowest byte comes first, they lie so.
+fn mask_bytes(words: &[u64]) -> Cow<'_, [u8]> {
+    match cfg!(target_endian = "little") {
+        true => Cow::Borrowed(bytemuck::cast_slice(words)),
+        false => {
+            words.iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).flat_map(u32::to_ne_bytes).collect()
+        }
+    }
 }
 
 fn pipeline(device: &wgpu::Device, text: &str, entry: &str, layout: &wgpu::BindGroupLayout) -> wgpu::ComputePipeline {

@@ -79,6 +79,8 @@ const ON_ROWS: u32 = 1;
 const FIRST_DIGIT: u32 = 2;
 const LAST_OF_SCORE: u32 = 4;
 const KEY_BYTES: u64 = 8;
+/// What a look at a key costs, in multiplications.
+const KEY_WORK: u64 = 8;
 
 enum Kernel {
     Count,
@@ -125,8 +127,6 @@ impl WgpuDevice {
         let steps = plan(&mut uniforms, segments, queries, k, cuts.is_some());
         let params = self.grown(&mut scratch.uniforms, uniforms.bytes.len() as u64, UNIFORM).clone();
         self.queue.write_buffer(&params, 0, &uniforms.bytes);
-        // what comes now happens after all that was submitted
-        commands.submit()?;
         let encoder = commands.encoder();
         encoder.clear_buffer(&counts, 0, None);
         match cuts {
@@ -154,8 +154,8 @@ impl WgpuDevice {
                 Kernel::Choose => choose,
                 Kernel::Collect => collect,
             };
-            commands.run(pipeline, &groups[step.segment], &[step.uniform], step.groups);
-            commands.submit()?;
+            let work = u64::from(step.groups[0]) * u64::from(step.groups[1]) * u64::from(LANES * STEPS) * KEY_WORK;
+            commands.run(pipeline, &groups[step.segment], &[step.uniform], step.groups, work)?;
         }
         Ok(())
     }

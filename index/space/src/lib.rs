@@ -1,10 +1,16 @@
 //! From what is in a material to vectors, predictions and intervals.
 //!
-//! [`composition`] says what is in it, [`descriptors`] what its [`elements`] are like, [`pettifor`] how far it is from others.
+//! [`composition`] says what is in it, [`descriptors`] what its [`elements`] are like, [`pettifor`] where they stand on one
+//! chemical scale. [`encoder`] learns vectors from all properties at once, [`forest`] says what a property may be, and how far its
+//! trees are apart.
 //!
 //! Nothing here knows of records, tables or devices.
 
 pub mod composition;
 pub mod descriptors;
 pub mod elements;
+pub mod encoder;
+pub mod forest;
 pub mod pettifor;
+mod random;
+mod tape;
