@@ -56,6 +56,10 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Find the materials that are like one
+    Similar(Similar),
+    /// Find materials that could stand in for one, without some elements
+    Substitute(Substitute),
     /// Show all that is known of a material, with its sources
     Show {
         /// Id, formula or name
@@ -202,6 +206,50 @@ pub struct Ingest {
     pub idempotency_key: Option<String>,
 }
 
+/// Arguments of `similar`.
+#[derive(Debug, Args)]
+pub struct Similar {
+    /// Id, formula or name; a formula may be one that the hub has never seen
+    pub material: String,
+    /// The space in which they are near: composition, descriptors or properties
+    #[arg(long, value_name = "SPACE", default_value = "composition")]
+    pub by: index::embedding::Space,
+    /// Only materials that match
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Number of materials
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = TextFormat::Table)]
+    pub format: TextFormat,
+    /// Never answer by an approximate index
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// Arguments of `substitute`.
+#[derive(Debug, Args)]
+pub struct Substitute {
+    /// Id, formula or name of a material of the hub
+    pub material: String,
+    /// Elements to do without: Co,Ni
+    #[arg(long, value_name = "ELEMENTS", value_delimiter = ',', required = true)]
+    pub without: Vec<String>,
+    /// Properties that matter [default: all that the material has a known value of]
+    #[arg(long, value_name = "PROPERTIES", value_delimiter = ',')]
+    pub keep: Vec<String>,
+    /// Only materials that match
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Number of materials
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = TextFormat::Table)]
+    pub format: TextFormat,
+}
+
 /// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
@@ -242,6 +290,17 @@ impl From<ExportFormat> for datasets::export::Format {
             ExportFormat::OptimadeJsonl => Self::OptimadeJsonLines,
         }
     }
+}
+
+/// Form of an answer that is text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    /// For people
+    Table,
+    /// The document of the web API
+    Json,
+    /// One row a candidate
+    Csv,
 }
 
 /// Form of an answer.

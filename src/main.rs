@@ -43,6 +43,8 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Suggest { spec, limit, format, out } => {
             commands::suggest::run(common, &spec, limit, format, out.as_deref()).await
         }
+        Command::Similar(similar) => commands::similar::similar(common, &similar).await,
+        Command::Substitute(substitute) => commands::similar::substitute(common, &substitute).await,
         Command::Show { material, json } => commands::show::run(common, &material, json).await,
         Command::Properties { search, json } => commands::list::properties(common, search.as_deref(), json).await,
         Command::Datasets { json } => commands::list::datasets(common, json).await,

@@ -7,6 +7,7 @@ use datasets::property::{Axis, Property, dictionary};
 use datasets::record::Evidence;
 use serde::Serialize;
 
+use crate::belief::Belief;
 use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
@@ -164,17 +165,16 @@ pub fn answer(
 }
 
 fn candidate(snapshot: &Snapshot, spec: &Resolved, rank: usize, score: f64, row: u32) -> Candidate {
-    let m = &snapshot.materials;
-    let at = row as usize;
     let targets: Vec<TargetAnswer> = spec.targets.iter().map(|t| target_answer(snapshot, spec, t, row)).collect();
     let verdict = |wanted: Verdict| targets.iter().any(|t| t.verdict == wanted);
-    let (records, datasets) = records_of(snapshot, &spec.scope, row);
+    let Identity { material, formula, chemical_formula_reduced, name, records, datasets } =
+        identity(snapshot, &spec.scope, row);
     Candidate {
         rank,
-        material: m.id.value(at).to_owned(),
-        formula: m.display(at),
-        chemical_formula_reduced: m.formula.is_valid(at).then(|| m.formula.value(at).to_owned()),
-        name: m.name(at, &spec.scope).map(str::to_owned),
+        material,
+        formula,
+        chemical_formula_reduced,
+        name,
         score,
         probability: targets.iter().filter_map(|t| t.probability).product(),
         verdict: match () {
@@ -249,6 +249,77 @@ fn native_sd(axis: Axis, value: f64, sd: f64) -> f64 {
     }
 }
 
+/// What is believed of one property of one material.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BeliefAnswer {
+    /// The property key.
+    pub property: String,
+    /// The belief's value at the reference condition.
+    pub value: f64,
+    /// Unit of `value` and `sd`.
+    pub unit: String,
+    /// One standard deviation of the belief.
+    pub sd: f64,
+    /// What the belief rests on.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub evidence: Evidence,
+    /// Test standard or functional of the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The record that the value is from.
+    pub record: String,
+    /// DOI or URL of the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Whether the value is that of the formula, not of this phase.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inherited: bool,
+}
+
+/// A belief with its evidence.
+pub(crate) fn belief_answer(snapshot: &Snapshot, property: &Property, belief: &Belief) -> BeliefAnswer {
+    let v = &snapshot.measurements;
+    let pick = belief.pick as usize;
+    let word = |index: u32| v.word(index).map(ToString::to_string);
+    BeliefAnswer {
+        property: property.key.clone(),
+        value: belief.value,
+        unit: property.unit.clone(),
+        sd: native_sd(property.axis, belief.value, belief.sd),
+        evidence: belief.evidence,
+        method: word(v.method[pick]),
+        record: snapshot.records.id.value(v.record[pick] as usize).to_owned(),
+        source: word(v.source[pick]),
+        inherited: belief.inherited,
+    }
+}
+
+/// Which material is it, and who speaks of it?
+pub(crate) struct Identity {
+    pub(crate) material: String,
+    pub(crate) formula: Option<String>,
+    pub(crate) chemical_formula_reduced: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) records: Vec<String>,
+    pub(crate) datasets: Vec<String>,
+}
+
+/// The material of a row under a scope.
+pub(crate) fn identity(snapshot: &Snapshot, scope: &Scope, row: u32) -> Identity {
+    let m = &snapshot.materials;
+    let at = row as usize;
+    let (records, datasets) = records_of(snapshot, scope, row);
+    Identity {
+        material: m.id.value(at).to_owned(),
+        formula: m.display(at),
+        chemical_formula_reduced: m.formula.is_valid(at).then(|| m.formula.value(at).to_owned()),
+        name: m.name(at, scope).map(str::to_owned),
+        records,
+        datasets,
+    }
+}
+
 fn records_of(snapshot: &Snapshot, scope: &Scope, row: u32) -> (Vec<String>, Vec<String>) {
     let records = snapshot.records.of_material(row).filter(|&r| snapshot.sees(scope, r));
     let (mut ids, mut datasets) = (Vec::new(), Vec::new());
@@ -262,7 +333,7 @@ fn records_of(snapshot: &Snapshot, scope: &Scope, row: u32) -> (Vec<String>, Vec
     (ids, datasets)
 }
 
-fn stability(snapshot: &Snapshot, scope: &Scope, row: u32) -> BTreeMap<String, f64> {
+pub(crate) fn stability(snapshot: &Snapshot, scope: &Scope, row: u32) -> BTreeMap<String, f64> {
     let n = snapshot.materials.len();
     ["energy_above_hull", "formation_energy"]
         .into_iter()

@@ -16,6 +16,7 @@ use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
 use crate::materials::Resolved;
 use crate::scope::Viewer;
 use crate::search;
+use crate::similar::{self, SimilarAnswer, SimilarSpec, SubstituteSpec};
 use crate::snapshot::{self, Snapshot};
 use crate::spec::{Spec, SpecError};
 use crate::store;
@@ -200,6 +201,35 @@ impl Hub {
         let mut answer = candidate::answer(&snapshot, &resolved, ranking, &passing, 0.0);
         answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(answer)
+    }
+
+    /// Answers which materials are like one.
+    ///
+    /// # Errors
+    /// The question is to blame ([`HubError::Spec`], [`HubError::NoMaterial`], [`HubError::Ambiguous`]).
+    pub fn similar(&self, spec: &SimilarSpec, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
+        let start = Instant::now();
+        let mut answer = similar::similar(&self.snapshot(), &self.device, spec, viewer)?;
+        answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(answer)
+    }
+
+    /// Answers which materials could stand in for one.
+    ///
+    /// # Errors
+    /// The question is to blame ([`HubError::Spec`], [`HubError::NoMaterial`], [`HubError::Ambiguous`]).
+    pub fn substitute(&self, spec: &SubstituteSpec, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
+        let start = Instant::now();
+        let mut answer = similar::substitute(&self.snapshot(), &self.device, spec, viewer)?;
+        answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(answer)
+    }
+
+    /// Whether a text means one or several materials that a viewer may see.
+    pub fn knows(&self, text: &str, viewer: Viewer) -> bool {
+        let snapshot = self.snapshot();
+        let scope = snapshot.visible(viewer);
+        !matches!(snapshot.materials.resolve(text, &snapshot.members(&scope), &scope), Resolved::Unknown(_))
     }
 
     /// All that is known of the material that a text means: an id, a formula or a name.

@@ -181,6 +181,15 @@ impl Materials {
         }
     }
 
+    /// The rows whose ids are this text, a colon, and more: phases and molecules of a formula.
+    pub fn below(&self, text: &str) -> impl Iterator<Item = u32> + '_ {
+        let prefix = format!("{text}:");
+        let first = match self.place(&prefix) {
+            Ok(row) | Err(row) => row,
+        };
+        (first..self.len() as u32).take_while(move |row| self.id.value(*row as usize).starts_with(&prefix))
+    }
+
     fn phases(&self, formula: &str) -> Vec<u32> {
         let prefix = format!("{formula}:sg");
         (1..=230).filter_map(|n| self.row(&format!("{prefix}{n}"))).collect()

@@ -56,7 +56,7 @@ fn default_evidence() -> Evidence {
     Evidence::Derived
 }
 
-fn default_limit() -> usize {
+pub(crate) fn default_limit() -> usize {
     20
 }
 
@@ -174,11 +174,11 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    fn new(pointer: impl Into<String>, message: impl Into<String>) -> SpecError {
+    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> SpecError {
         SpecError { pointer: pointer.into(), message: message.into(), closest: Vec::new() }
     }
 
-    fn closest(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> SpecError {
+    pub(crate) fn closest(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> SpecError {
         self.closest = names.into_iter().map(Into::into).collect();
         self
     }
@@ -189,8 +189,16 @@ impl SpecError {
 /// # Errors
 /// The text is no JSON, or not a spec; the pointer says where.
 pub fn from_json(text: &[u8]) -> Result<Spec, SpecError> {
+    read_json(text)
+}
+
+/// A question of any kind from JSON text.
+///
+/// # Errors
+/// The text is no JSON, or no such question; the pointer says where.
+pub fn read_json<T: serde::de::DeserializeOwned>(text: &[u8]) -> Result<T, SpecError> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    let spec: Spec = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+    let spec: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let pointer = pointer_of(e.path());
         SpecError::new(pointer, e.into_inner().to_string())
     })?;
@@ -300,13 +308,7 @@ impl Spec {
             ));
         }
         let scope = scope(snapshot, viewer, self.datasets.as_deref())?;
-        let mut mask = (*snapshot.members(&scope)).clone();
-        let searched = mask.count();
-        if let Some(text) = self.filter.as_deref().filter(|text| !text.trim().is_empty()) {
-            let matching = crate::filter::matching(snapshot, &scope, text)
-                .map_err(|e| SpecError::new("/filter", e.to_string()))?;
-            mask.and(&matching).map_err(|e| SpecError::new("/filter", e.to_string()))?;
-        }
+        let (mask, searched) = candidates(snapshot, &scope, self.filter.as_deref())?;
         let targets = self
             .targets
             .par_iter()
@@ -324,6 +326,25 @@ impl Spec {
             searched,
         })
     }
+}
+
+/// The materials of a scope that match a filter, and how many the scope has.
+///
+/// # Errors
+/// The filter is to blame.
+pub(crate) fn candidates(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    filter: Option<&str>,
+) -> Result<(gpu::Mask, usize), SpecError> {
+    let mut mask = (*snapshot.members(scope)).clone();
+    let searched = mask.count();
+    if let Some(text) = filter.filter(|text| !text.trim().is_empty()) {
+        let matching =
+            crate::filter::matching(snapshot, scope, text).map_err(|e| SpecError::new("/filter", e.to_string()))?;
+        mask.and(&matching).map_err(|e| SpecError::new("/filter", e.to_string()))?;
+    }
+    Ok((mask, searched))
 }
 
 /// The scope of some named datasets, all visible ones where none is named.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::error::ArrowError;
 
-use crate::candidate::{Candidate, SuggestAnswer, Verdict};
+use crate::candidate::{BeliefAnswer, Candidate, SuggestAnswer, Verdict};
+use crate::similar::{SimilarAnswer, SimilarCandidate};
 
 /// The candidates as one batch. The columns of a target are named by its property: `band_gap`, `band_gap_unit`,
 /// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`.
@@ -40,6 +41,50 @@ pub fn batch(answer: &SuggestAnswer) -> Result<RecordBatch, ArrowError> {
         columns.push((format!("{label}_evidence"), text(&|c| Some(c.targets[i].evidence.to_string()))));
         columns.push((format!("{label}_verdict"), text(&|c| Some(word(c.targets[i].verdict).to_owned()))));
         columns.push((format!("{label}_record"), text(&|c| c.targets[i].record.clone())));
+    }
+    columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// Neighbours as one batch. The columns of a property are named by its key: `band_gap`, `band_gap_unit`, `band_gap_sd`,
+/// `band_gap_evidence`, `band_gap_record`; empty where the neighbour has no known value.
+///
+/// # Errors
+/// None for an answer of this program; the columns would have to differ in length.
+pub fn neighbours(answer: &SimilarAnswer) -> Result<RecordBatch, ArrowError> {
+    let all = &answer.candidates;
+    let text = |get: &dyn Fn(&SimilarCandidate) -> Option<String>| -> ArrayRef {
+        Arc::new(all.iter().map(get).collect::<StringArray>())
+    };
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("rank".into(), Arc::new(UInt32Array::from_iter_values(all.iter().map(|c| c.rank as u32)))),
+        ("material".into(), text(&|c| Some(c.material.clone()))),
+        ("formula".into(), text(&|c| c.formula.clone())),
+        ("name".into(), text(&|c| c.name.clone())),
+        ("distance".into(), Arc::new(Float64Array::from_iter_values(all.iter().map(|c| c.distance)))),
+    ];
+    if !answer.meta.properties.is_empty() {
+        let shared = all.iter().map(|c| c.shared.map(|n| n as u32));
+        columns.push(("shared".into(), Arc::new(shared.collect::<UInt32Array>())));
+    }
+    let mut keys: Vec<&str> = answer.meta.properties.iter().map(|p| p.property.as_str()).collect();
+    for p in all.iter().flat_map(|c| &c.properties) {
+        if !keys.contains(&p.property.as_str()) {
+            keys.push(&p.property);
+        }
+    }
+    for key in keys {
+        fn of<'a>(c: &'a SimilarCandidate, key: &str) -> Option<&'a BeliefAnswer> {
+            c.properties.iter().find(|p| p.property == key)
+        }
+        let number = |get: &dyn Fn(&BeliefAnswer) -> f64| -> ArrayRef {
+            Arc::new(all.iter().map(|c| of(c, key).map(get)).collect::<Float64Array>())
+        };
+        columns.push((key.to_owned(), number(&|p| p.value)));
+        columns.push((format!("{key}_unit"), text(&|c| of(c, key).map(|p| p.unit.clone()))));
+        columns.push((format!("{key}_sd"), number(&|p| p.sd)));
+        columns.push((format!("{key}_evidence"), text(&|c| of(c, key).map(|p| p.evidence.to_string()))));
+        columns.push((format!("{key}_record"), text(&|c| of(c, key).map(|p| p.record.clone()))));
     }
     columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))

@@ -86,6 +86,8 @@ fn documented(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
 fn look_ups() -> OpenApiRouter<Arc<AppState>> {
     OpenApiRouter::new()
         .routes(routes!(routes::suggest))
+        .routes(routes!(routes::similar))
+        .routes(routes!(routes::substitute))
         .routes(routes!(routes::material))
         .routes(routes!(routes::record))
         .routes(routes!(routes::properties))

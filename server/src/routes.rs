@@ -12,11 +12,13 @@ use datasets::property::Listed;
 use datasets::record::Record;
 use datasets::table::Commit;
 use index::candidate::{MaterialAnswer, SuggestAnswer};
-use index::hub::Hub;
+use index::hub::{Hub, HubError};
 use index::scope::Viewer;
+use index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec};
 use index::snapshot::{Dataset, Snapshot};
 use index::spec::{self, Spec};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
@@ -135,6 +137,12 @@ pub(crate) async fn suggest(
     State(state): State<Arc<AppState>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SuggestAnswer>, Problem> {
+    let spec: Spec = question(body)?;
+    blocking(&state, move |hub| Ok(Json(hub.suggest(&spec, Viewer::Public)?))).await
+}
+
+/// The question that a body asks.
+fn question<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
     let body = body.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("a spec is at most {} KiB", crate::MAX_BODY_BYTES >> 10);
@@ -146,8 +154,61 @@ pub(crate) async fn suggest(
         let detail = format!("{e}");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-json", "The body is no JSON", detail));
     }
-    let spec = spec::from_json(&body)?;
-    blocking(&state, move |hub| Ok(Json(hub.suggest(&spec, Viewer::Public)?))).await
+    Ok(spec::read_json(&body)?)
+}
+
+/// A problem with a question about one material: where the body names it is where the blame is.
+fn about_material(error: HubError, by_formula: bool) -> Problem {
+    let named = matches!(error, HubError::NoMaterial { .. } | HubError::Ambiguous { .. });
+    let mut problem = Problem::from(error);
+    if named {
+        problem.pointer = Some(if by_formula { "/formula" } else { "/material" }.to_owned());
+    }
+    problem
+}
+
+/// Materials that are like one.
+#[utoipa::path(
+    post, path = "/v1/similar", tag = "search", request_body = SimilarSpec,
+    responses(
+        (status = 200, body = SimilarAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "No material, or several, answer to that"),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The question cannot be answered"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
+    )
+)]
+pub(crate) async fn similar(
+    State(state): State<Arc<AppState>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<SimilarAnswer>, Problem> {
+    let spec: SimilarSpec = question(body)?;
+    let asked =
+        move |hub: &Hub| hub.similar(&spec, Viewer::Public).map_err(|e| about_material(e, spec.material.is_none()));
+    blocking(&state, move |hub| asked(hub).map(Json)).await
+}
+
+/// Materials that could stand in for one, without some elements.
+#[utoipa::path(
+    post, path = "/v1/substitute", tag = "search", request_body = SubstituteSpec,
+    responses(
+        (status = 200, body = SimilarAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "No material, or several, answer to that"),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The question cannot be answered"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
+    )
+)]
+pub(crate) async fn substitute(
+    State(state): State<Arc<AppState>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<SimilarAnswer>, Problem> {
+    let spec: SubstituteSpec = question(body)?;
+    let asked =
+        move |hub: &Hub| hub.substitute(&spec, Viewer::Public).map_err(|e| about_material(e, spec.material.is_none()));
+    blocking(&state, move |hub| asked(hub).map(Json)).await
 }
 
 /// All that is known of a material, with its provenance.

@@ -30,6 +30,8 @@ fn every_route_states_its_answers_and_errors() {
     let paths = document["paths"].as_object().unwrap();
     for path in [
         "/v1/suggest",
+        "/v1/similar",
+        "/v1/substitute",
         "/v1/materials/{id}",
         "/v1/records/{id}",
         "/v1/properties",

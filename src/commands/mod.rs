@@ -8,5 +8,6 @@ pub mod ingest;
 pub mod list;
 pub mod serve;
 pub mod show;
+pub mod similar;
 pub mod suggest;
 pub mod verify;

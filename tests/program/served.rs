@@ -116,6 +116,64 @@ fn the_same_spec_gives_the_same_candidates_here_and_on_the_command_line() {
 }
 
 #[test]
+fn similar_materials_and_substitutes() {
+    let lab = Lab::filled();
+    let server = serve(&lab);
+    let similar = server.post("/v1/similar", br#"{"formula": "GaAs", "by": "composition", "limit": 4}"#);
+    assert_eq!((similar.status, similar.header("content-type")), (200, Some("application/json")));
+    let similar = similar.json();
+    assert!(!materials(&similar).contains(&"AsGa".to_owned()), "{similar}");
+    let distances: Vec<f64> =
+        similar["candidates"].as_array().unwrap().iter().map(|c| c["distance"].as_f64().unwrap()).collect();
+    assert!(distances.is_sorted() && distances[0] > 0.0, "{distances:?}");
+    let there = lab.run(&["similar", "GaAs", "--limit", "4", "--format", "json"]).json();
+    assert_eq!(there["candidates"], similar["candidates"], "the command line says the same");
+    let substitute =
+        server.post("/v1/substitute", br#"{"material": "CdTe", "without": ["Cd", "Te"], "keep": ["band_gap"]}"#);
+    let substitute = substitute.json();
+    assert_eq!(materials(&substitute)[0], "AsGa", "{substitute}");
+    let there = lab.run(&["substitute", "CdTe", "--without", "Cd,Te", "--keep", "band_gap", "--format", "json"]).json();
+    assert_eq!(there["candidates"], substitute["candidates"]);
+
+    for (path, body, status, kind, pointer) in [
+        ("similar", r#"{"material": "GaAz"}"#, 404, "no-material", "/material"),
+        ("similar", r#"{"formula": "Ga("}"#, 422, "bad-spec", "/formula"),
+        ("similar", r#"{"formula": "GaAs", "by": "smell"}"#, 422, "bad-spec", "/by"),
+        ("similar", r#"{"formula": "GaAs", "nearest": 3}"#, 422, "bad-spec", "/nearest"),
+        ("substitute", r#"{"material": "CdTe"}"#, 422, "bad-spec", ""),
+        ("substitute", r#"{"material": "CdTe", "without": ["Qq"]}"#, 422, "bad-spec", "/without/0"),
+        ("substitute", r#"{"material": "CdTe", "without": ["Te"], "keep": ["bandgap"]}"#, 422, "bad-spec", "/keep/0"),
+        ("substitute", r#"{"formula": "AlN", "without": ["Al"]}"#, 422, "bad-spec", "/formula"),
+    ] {
+        let problem = server.post(&format!("/v1/{path}"), body.as_bytes()).problem(status);
+        assert_eq!(problem["type"], format!("urn:matgenome:problem:{kind}"), "{body}: {problem}");
+        assert_eq!(problem["pointer"], pointer, "{body}: {problem}");
+    }
+    assert_eq!(server.post("/v1/similar", b"{").problem(400)["type"], "urn:matgenome:problem:bad-json");
+}
+
+#[test]
+fn similar_on_the_command_line() {
+    let lab = Lab::filled();
+    let table = lab.run(&["similar", "InGaAs2", "--limit", "2"]);
+    assert_eq!(table.code, Some(0), "{table:?}");
+    assert!(
+        table.text().contains("GaAs") && table.text().contains("10 materials compared by composition"),
+        "{table:?}"
+    );
+    let csv = lab.run(&["similar", "Si", "--by", "properties", "--format", "csv"]).text();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("rank,material,formula,name,distance,shared,density,density_unit"), "{csv}");
+    assert_eq!(lines.len(), 10);
+    lab.run(&["similar", "Unobtainium"]).failed(1, &["Unobtainium"]);
+    let refused = lab.run(&["similar", "GaAs", "--by", "smell"]);
+    assert!(refused.code == Some(2) && refused.err.contains("composition, descriptors"), "{refused:?}");
+    lab.run(&["substitute", "GaAs", "--without", "Xy"]).failed(2, &["--without", "Xy"]);
+    lab.run(&["substitute", "GaAs", "--without", "As", "--keep", "bandgap"]).failed(2, &["--keep", "band_gap"]);
+    lab.run(&["substitute", "AlN", "--without", "Al"]).failed(1, &["no known value", "similar"]);
+}
+
+#[test]
 fn every_error_is_a_problem_document() {
     let lab = Lab::filled();
     let server = serve(&lab);

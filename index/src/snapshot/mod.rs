@@ -17,6 +17,7 @@ use datasets::property::Property;
 use datasets::table::DataFile;
 
 use crate::belief::{At, Beliefs, Ground};
+use crate::embedding::Embeddings;
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 use crate::properties::Own;
@@ -61,6 +62,7 @@ pub struct Snapshot {
     members: Cache<Scope, gpu::Mask>,
     pub(crate) filters: Cache<(Scope, String), gpu::Mask>,
     pub(crate) merits: Cache<(Scope, String), Beliefs>,
+    pub(crate) embeddings: Embeddings,
 }
 
 /// Computed once for each key, and dropped all together when there are too many.
@@ -165,6 +167,7 @@ impl Snapshot {
             members: Cache::new(64),
             filters: Cache::new(64),
             merits: Cache::new(32),
+            embeddings: Embeddings::default(),
         }
     }
 

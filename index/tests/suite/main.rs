@@ -12,6 +12,7 @@ mod merit;
 mod oracle;
 mod own;
 mod rank;
+mod similar;
 mod spec_errors;
 mod store;
 mod wishes;

@@ -1,0 +1,186 @@
+//! A material as a vector: which spaces are there, and where is each material in them?
+//!
+//! [`Space`] is the list of all; whoever adds one adds it there, and the compiler names the other places. Vectors depend on the
+//! snapshot alone, never on who asks: what they need of other materials (standardisation) they take from the public ones, so that
+//! nothing private shines through. They are made when a space is asked for first, and kept with the snapshot.
+
+mod composition;
+mod descriptors;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gpu::{GpuError, Mask, Metric, Vectors};
+use serde::{Deserialize, Serialize};
+use space::composition::Composition;
+
+use crate::materials::Materials;
+use crate::snapshot::Snapshot;
+
+pub use composition::compose;
+pub use descriptors::{CLIP, Standard};
+
+/// In which space are materials near each other?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Space {
+    /// Cumulative shares of the atoms along the modified Pettifor scale, by L1: the places that each share of the atoms moves.
+    #[default]
+    Composition,
+    /// Magpie's statistics over the elements, standardised over the public materials, by L2.
+    Descriptors,
+    /// What is believed of the properties, in spreads: the root of the mean expected squared difference.
+    Properties,
+}
+
+impl Space {
+    /// All of them.
+    pub const ALL: [Space; 3] = [Space::Composition, Space::Descriptors, Space::Properties];
+
+    /// Its name in queries.
+    pub fn name(self) -> &'static str {
+        match self {
+            Space::Composition => "composition",
+            Space::Descriptors => "descriptors",
+            Space::Properties => "properties",
+        }
+    }
+
+    /// What its distance is, in few words.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Space::Composition => "element mover's distance, places on the modified Pettifor scale",
+            Space::Descriptors => "Euclidean, standard deviations of Magpie's descriptors",
+            Space::Properties => "root mean expected squared difference, spreads of the properties",
+        }
+    }
+
+    /// What a material must have to be in it.
+    pub fn needs(self) -> &'static str {
+        match self {
+            Space::Composition => "a formula of elements up to lawrencium",
+            Space::Descriptors => "a formula",
+            Space::Properties => "a known value",
+        }
+    }
+}
+
+impl std::fmt::Display for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Space {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Space, String> {
+        Space::ALL.into_iter().find(|space| space.name() == text).ok_or_else(|| {
+            let names = Space::ALL.map(Space::name).join(", ");
+            format!("there is no space `{text}`: write one of {names}")
+        })
+    }
+}
+
+/// How a composition becomes a vector.
+#[derive(Debug)]
+pub enum Encoder {
+    /// By the modified Pettifor scale.
+    Pettifor,
+    /// By standardised descriptors.
+    Descriptors(Standard),
+}
+
+impl Encoder {
+    /// The number of components.
+    pub fn dims(&self) -> usize {
+        match self {
+            Encoder::Pettifor => space::pettifor::COMPONENTS,
+            Encoder::Descriptors(standard) => standard.dims(),
+        }
+    }
+
+    /// The vector of a composition; `None` where it has no place in the space.
+    pub fn encode(&self, composition: &Composition) -> Option<Vec<f32>> {
+        let mut vector = vec![0.0; self.dims()];
+        match self {
+            Encoder::Pettifor => space::pettifor::cumulate(composition, &mut vector)?,
+            Encoder::Descriptors(standard) => standard.write(composition, &mut vector),
+        }
+        Some(vector)
+    }
+}
+
+/// Where the materials of a snapshot are in one space.
+#[derive(Debug)]
+pub struct Embedding {
+    /// One vector a material that has one.
+    pub vectors: Arc<Vectors>,
+    /// Row of the material of each vector, ascending: ties by vector are ties by id.
+    pub rows: Vec<u32>,
+    /// What near means.
+    pub metric: Metric,
+    /// Makes the vector of a formula that nobody has seen.
+    pub encoder: Encoder,
+}
+
+impl Embedding {
+    /// The vectors that belong to the materials of a mask.
+    pub fn mask(&self, materials: &Mask) -> Mask {
+        if self.rows.len() == materials.len() {
+            return materials.clone();
+        }
+        Mask::partition(self.rows.len(), |at| Some(materials.get(self.rows[at] as usize))).0
+    }
+
+    /// The vector of a material.
+    pub fn of(&self, row: u32) -> Option<&[f32]> {
+        self.rows.binary_search(&row).ok().map(|at| self.vectors.row(at))
+    }
+}
+
+/// The embeddings of a snapshot that somebody has asked for.
+#[derive(Debug, Default)]
+pub struct Embeddings {
+    kept: [Mutex<Option<Arc<Embedding>>>; Space::ALL.len()],
+}
+
+impl Embeddings {
+    fn slot(&self, space: Space) -> std::sync::MutexGuard<'_, Option<Arc<Embedding>>> {
+        // a panic while one is made leaves the slot empty
+        self.kept[space as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    /// The vectors of a space, made at the first call and kept; who comes meanwhile waits for them, because they are large. `None`
+    /// for spaces that are no set of vectors ([`Space::Properties`]).
+    ///
+    /// # Errors
+    /// None, short of a defect: vectors are finite numbers.
+    pub fn embedding(&self, space: Space) -> Result<Option<Arc<Embedding>>, GpuError> {
+        let mut slot = self.embeddings.slot(space);
+        if let Some(kept) = &*slot {
+            return Ok(Some(Arc::clone(kept)));
+        }
+        let made = match space {
+            Space::Composition => composition::embed(&self.materials)?,
+            Space::Descriptors => descriptors::embed(self)?,
+            Space::Properties => return Ok(None),
+        };
+        let made = Arc::new(made);
+        *slot = Some(Arc::clone(&made));
+        Ok(Some(made))
+    }
+
+    /// The spaces whose vectors are made.
+    pub fn embedded(&self) -> Vec<Space> {
+        Space::ALL.into_iter().filter(|space| self.embeddings.slot(*space).is_some()).collect()
+    }
+}
+
+/// The rows of the materials with a formula that `wanted` takes, by its bits of elements.
+fn rows_with_formula(materials: &Materials, wanted: impl Fn(u128) -> bool) -> Vec<u32> {
+    let rows = materials.elements.iter().zip(0u32..);
+    rows.filter(|(bits, _)| **bits != 0 && wanted(**bits)).map(|(_, row)| row).collect()
+}

@@ -1,0 +1,299 @@
+//! Neighbours and substitutes: judged by naive code, the same on every device, and without a trace of what is hidden.
+
+use std::collections::BTreeMap;
+
+use datasets::formula::Formula;
+use datasets::record::Record;
+use gpu::Device;
+use matgenome_index::embedding::Space;
+use matgenome_index::hub::HubError;
+use matgenome_index::scope::Viewer;
+use matgenome_index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec, similar, substitute};
+use matgenome_index::snapshot::Snapshot;
+use matgenome_index::spec::read_json;
+use serde_json::{Value, json};
+
+use crate::world::{Random, Write as _, devices, measured, record, world};
+
+fn spec(text: &Value) -> SimilarSpec {
+    read_json(text.to_string().as_bytes()).unwrap()
+}
+
+fn ask(snapshot: &Snapshot, question: &Value, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
+    similar(snapshot, &Device::cpu(), &spec(question), viewer)
+}
+
+fn replace(snapshot: &Snapshot, question: &Value) -> Result<SimilarAnswer, HubError> {
+    let spec: SubstituteSpec = read_json(question.to_string().as_bytes()).unwrap();
+    substitute(snapshot, &Device::cpu(), &spec, Viewer::Public)
+}
+
+fn ids(answer: &SimilarAnswer) -> Vec<&str> {
+    answer.candidates.iter().map(|c| c.material.as_str()).collect()
+}
+
+fn semiconductors() -> Vec<Record> {
+    let mut records = Vec::new();
+    for (formula, gap, density) in [
+        ("AsGa", 1.42, 5.32),
+        ("GaP", 2.26, 4.14),
+        ("AlAs", 2.16, 3.72),
+        ("AsIn", 0.36, 5.68),
+        ("SeZn", 2.7, 5.27),
+        ("ClNa", 8.5, 2.16),
+        ("BrK", 7.4, 2.75),
+        ("Si", 1.12, 2.33),
+        ("Fe2O3", 2.1, 5.25),
+    ] {
+        let id = format!("lab/{formula}");
+        records.push(record(&id).formula(formula).says(measured("band_gap", gap)).says(measured("density", density)));
+    }
+    records.push(record("lab/steel").name("Steel S235").says(measured("density", 7.85)));
+    records.push(record("lab/rf").formula("Rf"));
+    records.push(record("lab/phase").formula("AsGa").phase(216).says(measured("density", 5.3)));
+    records
+}
+
+#[test]
+fn known_neighbours_by_composition() {
+    let world = world(&semiconductors());
+    let answer = ask(&world.snapshot, &json!({"material": "GaAs", "limit": 5}), Viewer::Public).unwrap();
+    assert_eq!(ids(&answer), ["AlAs", "AsIn", "GaP", "SeZn", "Si"]);
+    let distances: Vec<f64> = answer.candidates.iter().map(|c| (c.distance * 1e4).round() / 1e4).collect();
+    assert_eq!(distances[..4], [0.5, 0.5, 0.5, 5.0], "as the peer ElMD has them; ties by id");
+    assert_eq!(answer.candidates[0].properties[0].record, "lab/AlAs", "values with their evidence");
+    let meta = &answer.meta;
+    // Rf has no place on the scale, the steel no formula, and GaAs and its phase are what was asked about
+    assert_eq!((meta.searched, meta.matched_filter, meta.compared), (12, 12, 8));
+    assert!(
+        meta.exact && meta.asked.material.as_deref() == Some("AsGa") && meta.asked.formula.as_deref() == Some("GaAs")
+    );
+    // of a phase the other materials are neighbours, but not the formula whose values it has
+    let phase = ask(&world.snapshot, &json!({"material": "GaAs:sg216", "limit": 20}), Viewer::Public).unwrap();
+    assert!(!ids(&phase).contains(&"AsGa") && !ids(&phase).contains(&"AsGa:sg216"), "{:?}", ids(&phase));
+    // a formula that nobody has seen, and one as an amount of others
+    let new = ask(&world.snapshot, &json!({"formula": "Ga0.5In0.5As", "limit": 3}), Viewer::Public).unwrap();
+    assert_eq!(ids(&new), ["AsGa", "AsGa:sg216", "AsIn"]);
+    assert_eq!(new.meta.asked.material, None);
+    let old = ask(&world.snapshot, &json!({"formula": "As2Ga2", "limit": 5}), Viewer::Public).unwrap();
+    assert_eq!(ids(&old), ids(&answer));
+    let none = ask(&world.snapshot, &json!({"material": "GaAs", "filter": "nelements = 9"}), Viewer::Public).unwrap();
+    assert_eq!((none.candidates.len(), none.meta.compared), (0, 0));
+}
+
+#[test]
+fn known_neighbours_by_descriptors_and_properties() {
+    let world = world(&semiconductors());
+    let by = |space: &str| json!({"material": "GaAs", "by": space, "limit": 3});
+    let near = ask(&world.snapshot, &by("descriptors"), Viewer::Public).unwrap();
+    assert!(ids(&near).iter().all(|id| ["AlAs", "AsIn", "GaP", "SeZn"].contains(id)), "{:?}", ids(&near));
+    let near = ask(&world.snapshot, &by("properties"), Viewer::Public).unwrap();
+    assert_eq!(ids(&near)[0], "Fe2O3", "a gap of 2.1 eV and 5.25 g/cm³");
+    assert_eq!(near.meta.properties.len(), 2);
+    assert_eq!(near.candidates[0].shared, Some(2));
+    // the steel shares the density: it is compared, and its unknown gap is that of the population
+    assert_eq!(near.meta.compared, 9);
+}
+
+#[test]
+fn a_substitute_holds_none_of_the_elements() {
+    let world = world(&semiconductors());
+    let answer = replace(&world.snapshot, &json!({"material": "GaAs", "without": ["As", "Ga"]})).unwrap();
+    assert_eq!(ids(&answer), ["Fe2O3", "SeZn", "Si", "BrK", "ClNa"], "and none of unknown composition");
+    let kept = replace(&world.snapshot, &json!({"formula": "GaAs", "without": ["Fe"], "keep": ["density"]})).unwrap();
+    assert_eq!(kept.meta.properties.len(), 1);
+    assert_eq!(ids(&kept)[0], "SeZn", "5.27 of 5.32 g/cm³");
+}
+
+#[test]
+fn errors_say_where_what_and_the_mend() {
+    let mut records = semiconductors();
+    records.push(record("lab/bare").formula("CuO"));
+    records.push(record("lab/r").formula("O2Ti").phase(136));
+    records.push(record("lab/a").formula("O2Ti").phase(141));
+    let world = world(&records);
+    let refused = |found: Result<SimilarAnswer, HubError>| match found {
+        Err(HubError::Spec(e)) => (e.pointer.clone(), e.message.clone()),
+        Err(HubError::NoMaterial { text, .. }) => ("no material".to_owned(), text),
+        Err(HubError::Ambiguous { ids, .. }) => ("ambiguous".to_owned(), ids.join(" ")),
+        other => panic!("{other:?}"),
+    };
+    for (question, pointer, word) in [
+        (json!({}), "", "material"),
+        (json!({"material": "GaAs", "formula": "GaAs"}), "/formula", "either"),
+        (json!({"material": "Unobtainium"}), "no material", "Unobtainium"),
+        (json!({"material": "TiO2"}), "ambiguous", "O2Ti:sg136"),
+        (json!({"formula": "Xx2"}), "/formula", "Xx"),
+        (json!({"material": "Steel S235"}), "/material", "needs a formula"),
+        (json!({"formula": "RfO2"}), "/formula", "lawrencium"),
+        (json!({"formula": "AlN", "by": "properties"}), "/formula", "composition"),
+        (json!({"material": "CuO", "by": "properties"}), "/material", "no known value"),
+        (json!({"formula": "TiO2", "by": "properties"}), "ambiguous", "O2Ti:sg141"),
+        (json!({"material": "GaAs", "limit": 0}), "/limit", "1000"),
+        (json!({"material": "GaAs", "filter": "bandgap > 1"}), "/filter", "band_gap"),
+        (json!({"material": "GaAs", "datasets": ["labs"]}), "/datasets/0", "lab"),
+    ] {
+        let (found, message) = refused(ask(&world.snapshot, &question, Viewer::Public));
+        assert!(found == pointer && message.contains(word), "{question}: {found} {message}");
+    }
+    for (question, pointer, word) in [
+        (json!({"material": "GaAs", "without": []}), "/without", "similar"),
+        (json!({"material": "GaAs", "without": ["As", "ga"]}), "/without/1", "Ga"),
+        (json!({"material": "GaAs", "without": ["As"], "keep": ["bandgap"]}), "/keep/0", "band_gap"),
+        (json!({"material": "GaAs", "without": ["As"], "keep": ["hardness_vickers"]}), "/keep/0", "it has "),
+        (json!({"material": "GaAs", "without": ["As"], "keep": []}), "/keep", "leave it out"),
+        (json!({"material": "CuO", "without": ["Cu"]}), "/material", "ingest"),
+        (json!({"formula": "AlN", "without": ["Al"]}), "/formula", "NOT elements HAS ANY \"Al\""),
+    ] {
+        let (found, message) = refused(replace(&world.snapshot, &question));
+        assert!(found == pointer && message.contains(word), "{question}: {found} {message}");
+    }
+    for (text, pointer) in [
+        (r#"{"material": "GaAs", "by": "colour"}"#, "/by"),
+        (r#"{"material": "GaAs", "metric": "l2"}"#, "/metric"),
+        (r#"{"material": 3}"#, "/material"),
+    ] {
+        assert_eq!(read_json::<SimilarSpec>(text.as_bytes()).unwrap_err().pointer, pointer, "{text}");
+    }
+}
+
+/// To the public a hub with private datasets is the hub without them.
+#[test]
+fn private_datasets_leave_no_trace() {
+    let private = vec![
+        record("vault/1").formula("AsGa").says(measured("band_gap", 3.0)),
+        record("vault/2").formula("AlAs2Ga").says(measured("band_gap", 1.42)).says(measured("density", 5.32)),
+        record("vault/3").formula("AsGa").phase(186),
+        record("vault/4").formula("Og2Cs9"),
+        record("vault/5").formula("CuO").says(measured("density", 6.3)),
+    ];
+    let public = [semiconductors(), vec![record("lab/bare").formula("CuO")]].concat();
+    let (with, without) = (world(&[public.clone(), private].concat()), world(&public));
+    let told = |answer: Result<SimilarAnswer, HubError>| {
+        let mut answer = answer.map_err(|e| e.to_string())?;
+        answer.meta.version = 0;
+        Ok::<_, String>(serde_json::to_value(answer).unwrap())
+    };
+    for space in Space::ALL {
+        for named in [json!("GaAs"), json!("CuO"), json!("AlGaAs2"), json!("GaAs:sg186"), json!("GaAs:sg216")] {
+            let question = json!({"material": named, "by": space.name(), "limit": 50});
+            let (a, b) = (&with.snapshot, &without.snapshot);
+            assert_eq!(told(ask(a, &question, Viewer::Public)), told(ask(b, &question, Viewer::Public)), "{question}");
+        }
+        for formula in ["GaAs", "AlGaAs2", "InP"] {
+            let question = json!({"formula": formula, "by": space.name(), "limit": 50});
+            let (a, b) = (&with.snapshot, &without.snapshot);
+            assert_eq!(told(ask(a, &question, Viewer::Public)), told(ask(b, &question, Viewer::Public)), "{question}");
+        }
+    }
+    let question = json!({"material": "GaAs", "without": ["O"]});
+    assert_eq!(told(replace(&with.snapshot, &question)), told(replace(&without.snapshot, &question)));
+    let owner = ask(&with.snapshot, &json!({"material": "GaAs", "limit": 1}), Viewer::Owner).unwrap();
+    assert_eq!(ids(&owner), ["AlAs2Ga"], "the owner sees it");
+}
+
+/// The places of elements that this test uses, on the modified Pettifor scale, by hand.
+const PLACES: [(&str, f64); 8] =
+    [("Na", 10.0), ("Fe", 70.0), ("Al", 77.0), ("Ga", 78.0), ("Si", 84.0), ("As", 89.0), ("O", 96.0), ("Cl", 100.0)];
+
+/// The work of moving shares along a line: from both ends of two sorted lists, bit by bit.
+fn mover(a: &Formula, b: &Formula) -> f64 {
+    let line = |formula: &Formula| {
+        let of = |symbol: &str| PLACES.iter().find(|(known, _)| *known == symbol).unwrap().1;
+        let mut line: Vec<(f64, f64)> = formula.fractions().map(|(e, share)| (of(e.symbol()), share)).collect();
+        line.sort_by(|a, b| a.0.total_cmp(&b.0));
+        line
+    };
+    let (mut a, mut b, mut work) = (line(a), line(b), 0.0);
+    while let (Some(from), Some(to)) = (a.last_mut(), b.last_mut()) {
+        let moved = from.1.min(to.1);
+        work += moved * (from.0 - to.0).abs();
+        (from.1, to.1) = (from.1 - moved, to.1 - moved);
+        a.retain(|(_, share)| *share > 1e-12);
+        b.retain(|(_, share)| *share > 1e-12);
+    }
+    work
+}
+
+#[test]
+fn random_hubs_and_filters_by_brute_force_on_every_device() {
+    let devices = devices();
+    for seed in 0..6 {
+        let mut random = Random::new(seed);
+        let mut known: BTreeMap<String, (f64, Option<f64>)> = BTreeMap::new();
+        for _ in 0..120 {
+            let parts: Vec<String> = (0..1 + random.below(3))
+                .map(|_| format!("{}{}", random.pick(&PLACES).0, 1 + random.below(4)))
+                .collect();
+            let formula = Formula::parse(&parts.concat()).unwrap().reduced();
+            let gap = random.chance(0.6).then(|| random.within(0.1, 6.0));
+            known.insert(formula, (random.within(1.0, 9.0), gap));
+        }
+        let records = known.iter().map(|(formula, (density, gap))| {
+            let record = record(&format!("lab/{formula}")).formula(formula).says(measured("density", *density));
+            match gap {
+                Some(gap) => record.says(measured("band_gap", *gap)),
+                None => record,
+            }
+        });
+        let records: Vec<Record> = records.collect();
+        let world = world(&records);
+        let all: Vec<&String> = known.keys().collect();
+        let asked = random.pick(&all).clone();
+        let least = random.within(1.0, 6.0);
+        let fits = |formula: &str| *formula != asked && known[formula].0 > least;
+        let filter = format!("density > {least}");
+        let question = json!({"material": asked, "filter": filter, "limit": 15});
+        let parsed = Formula::parse(&asked).unwrap();
+        let mut want: Vec<(f64, &str)> = known
+            .keys()
+            .filter(|formula| fits(formula))
+            .map(|formula| (mover(&parsed, &Formula::parse(formula).unwrap()), formula.as_str()))
+            .collect();
+        want.sort_by(|a, b| ((a.0 * 1e4).round(), a.1).partial_cmp(&((b.0 * 1e4).round(), b.1)).unwrap());
+        let found = ask(&world.snapshot, &question, Viewer::Public).unwrap();
+        assert_eq!(found.meta.compared, want.len());
+        assert!(found.candidates.is_sorted_by(|a, b| (a.distance, &a.material) <= (b.distance, &b.material)));
+        for (candidate, (distance, _)) in found.candidates.iter().zip(&want) {
+            assert!((candidate.distance - distance).abs() < 1e-3, "{seed} {asked}: {candidate:?} {distance}");
+            let own = mover(&parsed, &Formula::parse(&candidate.material).unwrap());
+            assert!((candidate.distance - own).abs() < 1e-3, "{seed} {candidate:?} {own}");
+        }
+        for space in Space::ALL {
+            let question = json!({"material": asked, "by": space.name(), "filter": filter, "limit": 15});
+            let answers: Vec<Vec<(String, u64)>> = devices
+                .iter()
+                .map(|device| {
+                    let found = similar(&world.snapshot, device, &spec(&question), Viewer::Public).unwrap();
+                    assert_eq!((found.meta.device.as_str(), &found.meta.note), (device.name(), &None));
+                    assert!(found.candidates.iter().all(|c| fits(&c.material)), "{seed} {space}");
+                    found.candidates.into_iter().map(|c| (c.material, c.distance.to_bits())).collect()
+                })
+                .collect();
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{seed} {space}");
+        }
+    }
+}
+
+/// The distance by properties is the root of the mean expected squared difference in spreads, from the beliefs themselves.
+#[test]
+fn the_distance_by_properties_is_as_documented() {
+    let world = world(&semiconductors());
+    let snapshot = &world.snapshot;
+    let scope = snapshot.visible(Viewer::Public);
+    let answer = ask(snapshot, &json!({"material": "ZnSe", "by": "properties"}), Viewer::Public).unwrap();
+    assert_eq!(answer.candidates.len(), 10);
+    let asked = snapshot.materials.row("SeZn").unwrap();
+    for candidate in &answer.candidates {
+        let row = snapshot.materials.row(&candidate.material).unwrap();
+        let terms = ["band_gap", "density"].map(|key| {
+            let beliefs = snapshot.beliefs(&scope, snapshot.property(key, &scope).unwrap(), None);
+            let (population, n) = (beliefs.population(), snapshot.materials.len());
+            let wanted = beliefs.get(asked, n).unwrap().mean;
+            let (mean, sd) = beliefs.get(row, n).map_or((population.median, population.spread), |b| (b.mean, b.sd));
+            ((mean - wanted).powi(2) + sd.powi(2)) / population.spread.powi(2)
+        });
+        let want = ((terms[0] + terms[1]) / 2.0).sqrt();
+        assert!((candidate.distance - want).abs() < 1e-9, "{candidate:?}: {want}");
+    }
+}
