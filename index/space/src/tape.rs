@@ -188,7 +188,7 @@ impl<'a> Tape<'a> {
                     }
                 }
                 Op::Product(a, b) => {
-                    let (va, vb) = (self.value_ref(a), self.value_ref(b));
+                    let (va, vb) = (self.value(a), self.value(b));
                     if self.wanted(a) {
                         let mut slot = take(&mut gradients, a, va);
                         general_mat_mul(1.0, &g, &vb.t(), 1.0, &mut slot);
@@ -207,7 +207,7 @@ impl<'a> Tape<'a> {
                     *self.slot(&mut gradients, a) += &g;
                 }
                 Op::Silu(a) => {
-                    let x = self.value_ref(a);
+                    let x = self.value(a);
                     let mut slot = take(&mut gradients, a, x);
                     Zip::from(&mut slot).and(&g).and(x).for_each(|slot, g, x| {
                         let s = 1.0 / (1.0 + (-x).exp());
@@ -237,8 +237,8 @@ impl<'a> Tape<'a> {
         (a, gain): (Node, Node),
         inverse: &Array1<f32>,
     ) {
-        let gains = self.value_ref(gain);
-        let x = self.value_ref(a);
+        let gains = self.value(gain);
+        let x = self.value(a);
         let mut gain_slot = take(gradients, gain, gains);
         let mut slot = take(gradients, a, x);
         let columns = x.ncols() as f32;
@@ -270,7 +270,7 @@ impl<'a> Tape<'a> {
 
     fn attention_back(&self, gradients: &mut [Option<Array2<f32>>], g: &Array2<f32>, attention: &Attention) {
         let Attention { query, key, value, heads, segments, weights } = attention;
-        let (q, k, v) = (self.value_ref(*query), self.value_ref(*key), self.value_ref(*value));
+        let (q, k, v) = (self.value(*query), self.value(*key), self.value(*value));
         let [mut dq, mut dk, mut dv] =
             [(*query, q), (*key, k), (*value, v)].map(|(node, of)| take(gradients, node, of));
         let width = q.ncols() / heads;
@@ -305,10 +305,6 @@ impl<'a> Tape<'a> {
 
     fn wanted(&self, node: Node) -> bool {
         !matches!(self.ops[node.0], Op::Constant)
-    }
-
-    fn value_ref(&self, node: Node) -> &Array2<f32> {
-        self.value(node)
     }
 
     fn slot<'g>(&self, gradients: &'g mut [Option<Array2<f32>>], node: Node) -> &'g mut Array2<f32> {

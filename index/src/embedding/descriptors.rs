@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use space::composition::Composition;
 use space::descriptors::{DESCRIPTORS, describe};
 
-use super::{Embedding, Encoder, compose, rows_with_formula};
+use super::{Embedding, Encoder, rows_with_formula, written};
 use crate::scope::Viewer;
 use crate::snapshot::Snapshot;
 
@@ -85,13 +85,9 @@ impl Standard {
 pub(super) fn embed(snapshot: &Snapshot) -> Result<Embedding, GpuError> {
     let materials = &snapshot.materials;
     let rows = rows_with_formula(materials, |_| true);
-    let mut all = vec![0f32; rows.len() * DESCRIPTORS];
-    all.par_chunks_exact_mut(DESCRIPTORS).zip(&rows).with_min_len(1024).for_each(|(out, row)| {
-        let composition = materials.parsed(*row as usize).as_ref().and_then(compose);
-        debug_assert!(composition.is_some(), "a canonical formula is one");
-        if let Some(composition) = composition {
-            describe(&composition, out);
-        }
+    let all = written(materials, &rows, DESCRIPTORS, |composition, out| {
+        describe(composition, out);
+        Some(())
     });
     // whoever asks, private materials do not move the scale; where there are only these, nobody else sees any distance
     let public = snapshot.members(&snapshot.visible(Viewer::Public));

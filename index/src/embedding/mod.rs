@@ -10,6 +10,7 @@ mod descriptors;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gpu::{GpuError, Mask, Metric, Vectors};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use space::composition::Composition;
 
@@ -172,15 +173,26 @@ impl Snapshot {
         *slot = Some(Arc::clone(&made));
         Ok(Some(made))
     }
-
-    /// The spaces whose vectors are made.
-    pub fn embedded(&self) -> Vec<Space> {
-        Space::ALL.into_iter().filter(|space| self.embeddings.slot(*space).is_some()).collect()
-    }
 }
 
 /// The rows of the materials with a formula that `wanted` takes, by its bits of elements.
 fn rows_with_formula(materials: &Materials, wanted: impl Fn(u128) -> bool) -> Vec<u32> {
     let rows = materials.elements.iter().zip(0u32..);
     rows.filter(|(bits, _)| **bits != 0 && wanted(**bits)).map(|(_, row)| row).collect()
+}
+
+/// What `write` says of the materials of some rows, all of them with a formula, `dims` numbers each.
+fn written(
+    materials: &Materials,
+    rows: &[u32],
+    dims: usize,
+    write: impl Fn(&Composition, &mut [f32]) -> Option<()> + Sync,
+) -> Vec<f32> {
+    let mut values = vec![0f32; rows.len() * dims];
+    values.par_chunks_exact_mut(dims).zip(rows).with_min_len(1024).for_each(|(out, row)| {
+        let composition = materials.parsed(*row as usize).as_ref().and_then(compose);
+        let done = composition.and_then(|composition| write(&composition, out));
+        debug_assert!(done.is_some(), "a canonical formula is one");
+    });
+    values
 }
