@@ -238,6 +238,13 @@ impl WgpuDevice {
         let mut attempt = || {
             self.check_lost()?;
             let result = guarded(&self.device, || work(&mut memory));
+            if matches!(result, Err(Failure::Refused(_))) {
+                // a lost device says so only when it is polled after its last work, and what it refuses now asks for no poll
+                let _ = guarded(&self.device, || {
+                    let _ = self.device.poll(wgpu::PollType::Poll);
+                    Ok(())
+                });
+            }
             // what is said of a lost device explains more than the errors that follow from it
             let result = self.check_lost().and(result);
             if !matches!(result, Ok(_) | Err(Failure::TooLarge(_))) {
