@@ -39,6 +39,9 @@ endef
 HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' && \
     { compgen -G '/usr/lib*/libvulkan.so.1' || compgen -G '/usr/lib*/*/libvulkan.so.1'; }; }
 
+# what incremental builds keep would only fill the disk, 1 GB each: here nothing is built twice
+lint test: export CARGO_INCREMENTAL = 0
+
 .PHONY: help run test lint fmt bench bench-ingest bench-load bench-search sources bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
@@ -49,9 +52,8 @@ run: release ## build the server and serve [LISTEN=127.0.0.1:8080] [DATA=data]
 	@$(if $(filter file,$(origin DATA)),mkdir -p '$(DATA)')
 	@exec '$(BIN)' serve --listen '$(LISTEN)' --data '$(DATA)'
 
-# nothing is built twice in a test run: what incremental builds keep, 2 GB, would only fill the disk
 test: cargo nextest vulkan $(VENV)/tests.stamp ## install what tests need, and run all of them
-	CARGO_INCREMENTAL=0 MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked --no-fail-fast
+	MATGENOME_REQUIRE_GPU=1 MATGENOME_PYTHON='$(CURDIR)/$(VENV)/bin/python' $(CARGO) nextest run --workspace --locked --no-fail-fast
 
 lint: cargo ## check format and lints; warnings are errors
 	$(CARGO) fmt --all --check
