@@ -101,6 +101,15 @@ pub enum Command {
     },
     /// Read all stored records, and say what is not as it was committed
     Verify,
+    /// Train the encoders that predictions rest on from the hub's own public values, in place of those that come with the program
+    Train {
+        /// Steps of each of the four encoders; more are better, up to a point
+        #[arg(long, value_name = "N", default_value_t = 8000, value_parser = clap::value_parser!(usize))]
+        steps: usize,
+        /// File to write them to [default: where the hub of the data directory looks for them]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Pack the datasets of a data directory as the bundle that comes with the program
     #[command(hide = true)]
     Bundle {

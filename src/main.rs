@@ -53,6 +53,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Doctor => commands::doctor::run(common).await,
         Command::Compact { older_than_hours } => commands::compact::run(common, older_than_hours).await,
         Command::Verify => commands::verify::run(common).await,
+        Command::Train { steps, out } => commands::train::run(common, steps, out.as_deref()).await,
         Command::Bundle { out } => commands::bundle::run(common, &out).await,
     }
 }

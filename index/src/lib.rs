@@ -15,6 +15,7 @@ pub mod hub;
 pub mod materials;
 pub mod measurements;
 pub mod merit;
+pub mod prediction;
 pub mod properties;
 pub mod scope;
 pub mod search;

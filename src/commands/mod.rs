@@ -10,4 +10,5 @@ pub mod serve;
 pub mod show;
 pub mod similar;
 pub mod suggest;
+pub mod train;
 pub mod verify;

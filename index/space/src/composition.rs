@@ -1,6 +1,7 @@
 //! What is in a material, as fractions of its atoms.
 
 use crate::elements::COUNT;
+use crate::random::Random;
 
 /// Elements with their atomic fractions.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,16 @@ impl Composition {
         let sound = |(number, amount): &(u8, f64)| (1..=COUNT as u8).contains(number) && *amount > 0.0;
         let good = !parts.is_empty() && total.is_finite() && parts.iter().all(sound);
         good.then(|| Composition(parts.into_iter().map(|(number, amount)| (number, (amount / total) as f32)).collect()))
+    }
+
+    /// A number that is the same for what is the same composition to four digits, whatever the scale of its formula.
+    pub fn key(&self) -> u64 {
+        let mut key = 0;
+        for (number, fraction) in &self.0 {
+            let part = u64::from(*number) << 32 | (f64::from(*fraction) * 1e4).round() as u64;
+            key = Random::new(key ^ part).bits();
+        }
+        key
     }
 
     /// Atomic numbers, ascending, with the fractions of the atoms; these add up to 1.

@@ -5,9 +5,6 @@
 //! doi:10.1038/s41524-021-00545-1, doi:10.1038/s41467-020-19964-7); their mean is the material's vector, from which every task is
 //! read off by a line. A task is one property of one source, on its axis, standardised. What is known of one task teaches
 //! the others.
-//!
-//! Several encoders are trained, each without the materials of one fold: the vectors and predictions of a fold's materials come
-//! from the encoder that has not seen their values, so that what is fitted on top of them is not deceived.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +59,7 @@ pub struct Training {
 
 impl Default for Training {
     fn default() -> Training {
-        Training { steps: 4000, batch: 512, rate: 2e-3, decay: 0.02, power: 0.4, seed: 1 }
+        Training { steps: 4000, batch: 512, rate: 2e-3, decay: 0.02, power: 0.35, seed: 1 }
     }
 }
 
@@ -75,12 +72,23 @@ pub struct Scale {
     pub spread: f32,
 }
 
+/// A task that was learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// Its name.
+    pub name: String,
+    /// How its values are standardised.
+    pub scale: Scale,
+    /// Number of its labels.
+    pub labels: u32,
+}
+
 /// A trained network.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     parameters: Vec<Array2<f32>>,
-    /// Names of the tasks, with their scales.
-    pub tasks: Vec<(String, Scale)>,
+    /// What it has learned.
+    pub tasks: Vec<Learned>,
     elements: Array2<f32>,
 }
 
@@ -107,7 +115,7 @@ const LAYOUT: Layout = Layout {
 };
 
 impl Encoder {
-    fn new(tasks: Vec<(String, Scale)>, seed: u64) -> Encoder {
+    fn new(tasks: Vec<Learned>, seed: u64) -> Encoder {
         let mut random = Random::new(seed);
         let mut matrix = |rows: usize, columns: usize, scale: f64| {
             let deviation = scale / (rows as f64).sqrt();
@@ -145,7 +153,12 @@ impl Encoder {
         let kept: Vec<Vec<(u32, f32)>> =
             tasks.iter().map(|task| task.labels.iter().copied().filter(|(at, _)| !held_out(*at)).collect()).collect();
         let scales: Vec<Scale> = kept.iter().map(|labels| Scale::of(labels)).collect();
-        let names = tasks.iter().map(|task| task.name.clone()).zip(scales.iter().copied()).collect();
+        let learned = |((task, labels), scale): ((&Task, &Vec<(u32, f32)>), &Scale)| Learned {
+            name: task.name.clone(),
+            scale: *scale,
+            labels: labels.len() as u32,
+        };
+        let names = tasks.iter().zip(&kept).zip(&scales).map(learned).collect();
         let mut encoder = Encoder::new(names, training.seed);
         let known = Known::new(compositions.len(), &kept, &scales);
         let shares: Vec<f64> = kept.iter().map(|labels| (labels.len() as f64).powf(training.power)).collect();
@@ -288,10 +301,24 @@ impl Encoder {
             vectors.slice_axis_mut(Axis(0), rows.clone().into()).assign(&v);
             out.slice_axis_mut(Axis(0), rows.into()).assign(&o);
         }
-        for (mut column, (_, scale)) in out.columns_mut().into_iter().zip(&self.tasks) {
-            column.mapv_inplace(|x| x * scale.spread + scale.middle);
+        for (mut column, task) in out.columns_mut().into_iter().zip(&self.tasks) {
+            column.mapv_inplace(|x| x * task.scale.spread + task.scale.middle);
         }
         (vectors, out)
+    }
+
+    /// The parameters, in their order.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = f32> + '_ {
+        self.parameters.iter().flatten().copied()
+    }
+
+    /// A network of these tasks with parameters as [`Encoder::parameters`] gives them; `None` where there are too few of them.
+    pub(crate) fn with_parameters(tasks: Vec<Learned>, parameters: &mut impl Iterator<Item = f32>) -> Option<Encoder> {
+        let mut encoder = Encoder::new(tasks, 0);
+        for slot in encoder.parameters.iter_mut().flatten() {
+            *slot = parameters.next()?;
+        }
+        Some(encoder)
     }
 }
 
@@ -467,7 +494,7 @@ mod tests {
     #[test]
     fn the_order_of_materials_changes_nothing() {
         let compositions = pairs();
-        let encoder = Encoder::new(vec![("a".to_owned(), Scale { middle: 2.0, spread: 3.0 })], 5);
+        let encoder = Encoder::new(vec![Learned { name: "a".to_owned(), scale: Scale { middle: 2.0, spread: 3.0 }, labels: 1 }], 5);
         let forth: Vec<&Composition> = compositions.iter().collect();
         let back: Vec<&Composition> = compositions.iter().rev().collect();
         let (a, b) = (encoder.encode(&forth).0, encoder.encode(&back).0);

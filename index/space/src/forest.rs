@@ -1,9 +1,9 @@
 //! Extremely randomised trees (Geurts, Ernst, Wehenkel 2006, doi:10.1007/s10994-006-6226-1) that say what they would have said
 //! of their own samples.
 //!
-//! Each tree leaves samples out: half of the trees a part of all, the others whole clusters. What trees that have not seen a
-//! sample say of it tells how wrong the forest is nearby, and away from what it knows. Numbers may be missing (NaN): at each
-//! split they go to one side.
+//! Each tree leaves samples out: half of the trees a part of the groups (samples of one composition are a group, for they know
+//! each other), the others whole clusters. What trees that have not seen a sample say of it tells how wrong the forest is nearby,
+//! and away from what it knows. Numbers may be missing (NaN): at each split they go to one side.
 
 use rayon::prelude::*;
 
@@ -36,6 +36,16 @@ impl Columns {
     pub fn column(&self, at: usize) -> &[f32] {
         &self.values[at * self.rows..(at + 1) * self.rows]
     }
+
+    /// The columns of rows that come one after the other, `count` numbers each; `None` where they are no whole rows.
+    pub fn of_rows(rows: &[f32], count: usize) -> Option<Columns> {
+        let n = rows.len() / count.max(1);
+        let mut values = vec![0f32; rows.len()];
+        values.par_chunks_exact_mut(n.max(1)).enumerate().for_each(|(column, out)| {
+            out.iter_mut().zip(rows.chunks_exact(count)).for_each(|(out, row)| *out = row[column]);
+        });
+        if rows.len().is_multiple_of(count.max(1)) { Columns::new(n, values) } else { None }
+    }
 }
 
 /// How a forest grows.
@@ -55,24 +65,29 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Growth {
-        Growth { trees: 200, tried: 0.34, leaf: 2, samples: 40_000, seed: 1 }
+        Growth { trees: 160, tried: 0.34, leaf: 2, samples: 8_000, seed: 1 }
     }
 }
 
-/// The share of samples, and of clusters, that a tree does not see.
+/// The share of groups, and of clusters, that a tree does not see.
 const LEFT_OUT: f64 = 0.2;
 
 #[derive(Debug, Clone, Copy)]
 struct Branch {
-    /// Column of the split, `u32::MAX` at a leaf.
-    column: u32,
     /// Threshold of the split, else the leaf's value.
     value: f32,
     /// Place of the child of smaller numbers; the other one follows.
     children: u32,
+    /// Column of the split, [`LEAF`] at a leaf.
+    column: u16,
     /// Whether missing numbers count as small.
     missing_low: bool,
 }
+
+const LEAF: u16 = u16::MAX;
+
+/// Rows that go down all trees together, so that a tree is read once for all of them.
+const BLOCK: usize = 512;
 
 /// Trees, grown.
 #[derive(Debug, Clone)]
@@ -84,7 +99,7 @@ pub struct Forest {
 /// What trees say of samples that they have not seen; NaN where all have.
 #[derive(Debug, Clone)]
 pub struct Unseen {
-    /// Mean over the trees that leave single samples out.
+    /// Mean over the trees that leave the sample's group out.
     pub near: Vec<f32>,
     /// The trees' deviation.
     pub near_spread: Vec<f32>,
@@ -95,25 +110,25 @@ pub struct Unseen {
 }
 
 impl Forest {
-    /// Grows trees on samples with values, each of a cluster.
-    pub fn grow(columns: &Columns, values: &[f32], clusters: &[u32], growth: &Growth) -> (Forest, Unseen) {
+    /// Grows trees on samples with values, each of a group and of a cluster.
+    pub fn grow(columns: &Columns, values: &[f32], groups: &[u32], clusters: &[u32], growth: &Growth) -> (Forest, Unseen) {
         let rows = values.len();
-        let groups = clusters.iter().max().map_or(0, |most| *most as usize + 1);
+        let count = |of: &[u32]| of.iter().max().map_or(0, |most| *most as usize + 1);
+        let (group_count, cluster_count) = (count(groups), count(clusters));
         let grown: Vec<(Vec<Branch>, Vec<bool>)> = (0..growth.trees)
             .into_par_iter()
             .map(|tree| {
                 let mut random = Random::new(growth.seed.wrapping_mul(1_000_003).wrapping_add(tree as u64));
-                let by_cluster = tree % 2 == 1 && groups > 1;
-                let out: Vec<bool> = if by_cluster {
-                    let mut gone: Vec<bool> = (0..groups).map(|_| random.unit() < LEFT_OUT).collect();
+                let by_cluster = tree % 2 == 1 && cluster_count > 1;
+                let (of, count) = if by_cluster { (clusters, cluster_count) } else { (groups, group_count) };
+                let mut gone: Vec<bool> = (0..count).map(|_| random.unit() < LEFT_OUT).collect();
+                if count > 1 {
                     // one at least stays, and one at least goes
-                    let (go, stay) = (random.below(groups), random.below(groups - 1));
+                    let (go, stay) = (random.below(count), random.below(count - 1));
                     gone[go] = true;
                     gone[if stay >= go { stay + 1 } else { stay }] = false;
-                    clusters.iter().map(|cluster| gone[*cluster as usize]).collect()
-                } else {
-                    (0..rows).map(|_| random.unit() < LEFT_OUT).collect()
-                };
+                }
+                let out: Vec<bool> = of.iter().map(|of| count > 1 && gone[*of as usize]).collect();
                 let mut samples: Vec<u32> = (0..rows as u32).filter(|row| !out[*row as usize]).collect();
                 while samples.len() > growth.samples {
                     let gone = random.below(samples.len());
@@ -122,24 +137,21 @@ impl Forest {
                 (grow_tree(columns, values, samples, growth, &mut random), out)
             })
             .collect();
-        let mut trees = Vec::with_capacity(grown.len());
-        let mut sums = vec![[[0f64; 3]; 2]; rows];
-        for (tree, (branches, out)) in grown.into_iter().enumerate() {
-            let kind = usize::from(tree % 2 == 1 && groups > 1);
-            let said: Vec<(usize, f32)> = (0..rows)
-                .into_par_iter()
-                .filter(|&row| out[row])
-                .map(|row| (row, descend(&branches, |column| columns.column(column)[row])))
-                .collect();
-            for (row, said) in said {
-                let sums = &mut sums[row][kind];
-                let said = f64::from(said);
-                sums[0] += 1.0;
-                sums[1] += said;
-                sums[2] += said * said;
-            }
-            trees.push(branches);
-        }
+        let sums: Vec<[[f64; 3]; 2]> = (0..rows)
+            .into_par_iter()
+            .map(|row| {
+                let mut sums = [[0f64; 3]; 2];
+                for (tree, (branches, out)) in grown.iter().enumerate().filter(|(_, (_, out))| out[row]) {
+                    debug_assert!(out[row]);
+                    let sums = &mut sums[usize::from(tree % 2 == 1 && cluster_count > 1)];
+                    let said = f64::from(descend(branches, |column| columns.column(column)[row]));
+                    sums[0] += 1.0;
+                    sums[1] += said;
+                    sums[2] += said * said;
+                }
+                sums
+            })
+            .collect();
         let mean = |kind: usize| {
             let said = sums.iter().map(|sums| sums[kind]);
             let pairs = said.map(|[n, sum, squares]| {
@@ -149,6 +161,7 @@ impl Forest {
             pairs.unzip::<f32, f32, Vec<f32>, Vec<f32>>()
         };
         let ((near, near_spread), (far, far_spread)) = (mean(0), mean(1));
+        let trees = grown.into_iter().map(|(branches, _)| branches).collect();
         (Forest { trees, columns: columns.count() }, Unseen { near, near_spread, far, far_spread })
     }
 
@@ -157,17 +170,26 @@ impl Forest {
         self.columns
     }
 
-    /// What the trees say of a sample with these numbers: mean and deviation.
-    pub fn predict(&self, numbers: &[f32]) -> (f32, f32) {
-        let (mut sum, mut squares) = (0f64, 0f64);
-        for tree in &self.trees {
-            let said = f64::from(descend(tree, |column| numbers[column]));
-            sum += said;
-            squares += said * said;
-        }
+    /// What the trees say of samples, one after the other in `rows`, [`Forest::columns`] numbers each: mean and deviation.
+    pub fn predict(&self, rows: &[f32]) -> Vec<(f32, f32)> {
         let n = self.trees.len().max(1) as f64;
-        let mean = sum / n;
-        (mean as f32, (squares / n - mean * mean).max(0.0).sqrt() as f32)
+        let blocks = rows.par_chunks(BLOCK * self.columns.max(1));
+        blocks
+            .flat_map_iter(|block| {
+                let mut sums = vec![(0f64, 0f64); block.len() / self.columns.max(1)];
+                for tree in &self.trees {
+                    for (sums, row) in sums.iter_mut().zip(block.chunks_exact(self.columns)) {
+                        let said = f64::from(descend(tree, |column| row[column]));
+                        sums.0 += said;
+                        sums.1 += said * said;
+                    }
+                }
+                sums.into_iter().map(move |(sum, squares)| {
+                    let mean = sum / n;
+                    (mean as f32, (squares / n - mean * mean).max(0.0).sqrt() as f32)
+                })
+            })
+            .collect()
     }
 }
 
@@ -175,13 +197,42 @@ fn descend(tree: &[Branch], number: impl Fn(usize) -> f32) -> f32 {
     let mut at = 0;
     loop {
         let branch = tree[at];
-        if branch.column == u32::MAX {
+        if branch.column == LEAF {
             return branch.value;
         }
-        let x = number(branch.column as usize);
+        let x = number(usize::from(branch.column));
         let low = if x.is_nan() { branch.missing_low } else { x <= branch.value };
         at = branch.children as usize + usize::from(!low);
     }
+}
+
+/// Sums that do not wait for each other.
+const LANES: usize = 8;
+
+/// How many numbers are at most the threshold, and the sum of their values.
+fn below(numbers: &[f32], values: &[f32], threshold: f32) -> (usize, f64) {
+    let (mut counts, mut sums) = ([0u32; LANES], [0f32; LANES]);
+    let (mut count, mut sum) = (0usize, 0f64);
+    for (numbers, values) in numbers.chunks(LANES * 64).zip(values.chunks(LANES * 64)) {
+        let (whole, rest) = (numbers.chunks_exact(LANES), numbers.chunks_exact(LANES).remainder());
+        let (of_whole, of_rest) = (values.chunks_exact(LANES), values.chunks_exact(LANES).remainder());
+        for (numbers, values) in whole.zip(of_whole) {
+            for lane in 0..LANES {
+                let is = numbers[lane] <= threshold;
+                counts[lane] += u32::from(is);
+                sums[lane] += if is { values[lane] } else { 0.0 };
+            }
+        }
+        for (number, value) in rest.iter().zip(of_rest) {
+            let is = *number <= threshold;
+            counts[0] += u32::from(is);
+            sums[0] += if is { *value } else { 0.0 };
+        }
+        count += counts.iter().sum::<u32>() as usize;
+        sum += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+        (counts, sums) = ([0; LANES], [0.0; LANES]);
+    }
+    (count, sum)
 }
 
 fn grow_tree(
@@ -191,19 +242,22 @@ fn grow_tree(
     growth: &Growth,
     random: &mut Random,
 ) -> Vec<Branch> {
-    let leaf = |value: f32| Branch { column: u32::MAX, value, children: 0, missing_low: false };
+    let leaf = |value: f32| Branch { column: LEAF, value, children: 0, missing_low: false };
     let mut tree = vec![leaf(0.0)];
     let mut open = vec![(0usize, 0usize, samples.len())];
     let tried = ((columns.count() as f64 * growth.tried).ceil() as usize).clamp(1, columns.count().max(1));
-    let mut order: Vec<usize> = (0..columns.count()).collect();
+    let mut order: Vec<usize> = (0..columns.count().min(usize::from(LEAF))).collect();
+    let (mut numbers, mut wanted) = (Vec::<f32>::new(), Vec::<f32>::new());
     while let Some((at, from, to)) = open.pop() {
         let own = &mut samples[from..to];
         let n = own.len().max(1) as f64;
-        let sum: f64 = own.iter().map(|row| f64::from(values[*row as usize])).sum();
-        tree[at] = leaf((sum / n) as f32);
+        let mean = (own.iter().map(|row| f64::from(values[*row as usize])).sum::<f64>() / n) as f32;
+        tree[at] = leaf(mean);
         if own.len() < 2 * growth.leaf || own.iter().all(|row| values[*row as usize] == values[own[0] as usize]) {
             continue;
         }
+        wanted.clear();
+        wanted.extend(own.iter().map(|row| values[*row as usize] - mean));
         // squares of the sums over their numbers: the larger, the purer the sides
         let mut best: Option<(f64, usize, f32, bool)> = None;
         let mut left = tried;
@@ -214,12 +268,13 @@ fn grow_tree(
             let other = place + random.below(order.len() - place);
             order.swap(place, other);
             let column = columns.column(order[place]);
+            numbers.clear();
+            numbers.extend(own.iter().map(|row| column[*row as usize]));
             let (mut least, mut most, mut missing) = (f32::INFINITY, f32::NEG_INFINITY, 0usize);
-            for row in own.iter() {
-                let x = column[*row as usize];
+            for x in &numbers {
                 missing += usize::from(x.is_nan());
-                least = least.min(x);
-                most = most.max(x);
+                least = least.min(*x);
+                most = most.max(*x);
             }
             if least >= most && (missing == 0 || missing == own.len()) {
                 // all alike: does not count as tried
@@ -234,20 +289,18 @@ fn grow_tree(
             };
             // where numbers do not differ, being missing does
             let missing_low = least < most && random.unit() < 0.5;
-            let (mut low, mut low_sum) = (0usize, 0f64);
-            for row in own.iter() {
-                let x = column[*row as usize];
-                if if x.is_nan() { missing_low } else { x <= threshold } {
-                    low += 1;
-                    low_sum += f64::from(values[*row as usize]);
-                }
+            let (mut low, mut low_sum) = below(&numbers, &wanted, threshold);
+            if missing > 0 && missing_low {
+                low += missing;
+                let missing = numbers.iter().zip(&wanted).filter(|(x, _)| x.is_nan());
+                low_sum += missing.map(|(_, y)| f64::from(*y)).sum::<f64>();
             }
             let high = own.len() - low;
             if low < growth.leaf || high < growth.leaf {
                 continue;
             }
-            let high_sum = sum - low_sum;
-            let gain = low_sum * low_sum / low as f64 + high_sum * high_sum / high as f64;
+            // the values are about their mean: what is not in one side is the other's, negative
+            let gain = low_sum * low_sum / low as f64 + low_sum * low_sum / high as f64;
             if best.is_none_or(|(most, ..)| gain > most) {
                 best = Some((gain, order[place], threshold, missing_low));
             }
@@ -268,7 +321,7 @@ fn grow_tree(
         let children = tree.len();
         tree.push(leaf(0.0));
         tree.push(leaf(0.0));
-        tree[at] = Branch { column: split as u32, value: threshold, children: children as u32, missing_low };
+        tree[at] = Branch { column: split as u16, value: threshold, children: children as u32, missing_low };
         open.push((children, from, from + middle));
         open.push((children + 1, from + middle, to));
     }
@@ -292,26 +345,28 @@ mod tests {
     #[test]
     fn trees_learn_and_say_so_only_of_what_they_have_not_seen() {
         let (columns, wanted, clusters) = samples(1500);
-        let (forest, unseen) = Forest::grow(&columns, &wanted, &clusters, &Growth::default());
+        let groups: Vec<u32> = (0..1500).collect();
+        let (forest, unseen) = Forest::grow(&columns, &wanted, &groups, &clusters, &Growth::default());
         let known = |row: &usize| !row.is_multiple_of(10);
         let error = |said: &dyn Fn(usize) -> f32| {
             let rows: Vec<usize> = (0..1500).filter(known).collect();
             rows.iter().map(|&row| (said(row) - wanted[row]).abs()).sum::<f32>() / rows.len() as f32
         };
         let numbers = |row: usize| (0..4).map(|column| columns.column(column)[row]).collect::<Vec<f32>>();
-        let (seen, near) = (error(&|row| forest.predict(&numbers(row)).0), error(&|row| unseen.near[row]));
+        let (seen, near) = (error(&|row| forest.predict(&numbers(row))[0].0), error(&|row| unseen.near[row]));
         let mean = wanted.iter().sum::<f32>() / 1500.0;
         let nothing = error(&|_| mean);
         assert!(near < 0.25 * nothing, "{near} of {nothing}");
         assert!(seen < near, "samples that trees have seen are said better: {seen}, {near}");
-        assert!(unseen.far.iter().all(|said| said.is_finite()) && forest.predict(&[f32::NAN; 4]).0.is_finite());
+        assert!(unseen.far.iter().all(|said| said.is_finite()) && forest.predict(&[f32::NAN; 4])[0].0.is_finite());
     }
 
     #[test]
     fn the_same_seed_grows_the_same_trees() {
         let (columns, wanted, clusters) = samples(200);
+        let groups: Vec<u32> = (0..200).collect();
         let growth = Growth { trees: 20, ..Growth::default() };
-        let say = || Forest::grow(&columns, &wanted, &clusters, &growth).0.predict(&[0.3, 0.4, 0.5, 0.6]);
+        let say = || Forest::grow(&columns, &wanted, &groups, &clusters, &growth).0.predict(&[0.3, 0.4, 0.5, 0.6]);
         assert_eq!(say(), say());
     }
 }
