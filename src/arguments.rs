@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "matgenome", version, about, long_about = None, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with refused rows (ingest), \
-                        4 nothing meets the spec (suggest)")]
+                        4 nothing meets the spec (suggest, screen)")]
 pub struct Arguments {
     /// What holds for every command.
     #[command(flatten)]
@@ -60,6 +60,14 @@ pub enum Command {
     Similar(Similar),
     /// Find materials that could stand in for one, without some elements
     Substitute(Substitute),
+    /// Say of each formula of a file whether it could meet a spec, and what its properties may be
+    Screen(Screen),
+    /// Predict what is not known, ahead of the questions about it; a server does so in the background
+    Predict {
+        /// Keys of the properties [default: all that can be predicted]
+        #[arg(value_name = "PROPERTY")]
+        properties: Vec<String>,
+    },
     /// Show all that is known of a material, with its sources
     Show {
         /// Id, formula or name
@@ -135,6 +143,9 @@ pub struct Serve {
     /// Largest upload: bytes, or with KiB, MiB, GiB, kB, MB, GB
     #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size)]
     pub max_upload: u64,
+    /// Do not predict what is not known in the background
+    #[arg(long, env = "MATGENOME_NO_PREDICTIONS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_predictions: bool,
     /// How many days jobs that have ended are kept, with their reports
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub keep_jobs: u32,
@@ -257,6 +268,28 @@ pub struct Substitute {
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = TextFormat::Table)]
     pub format: TextFormat,
+}
+
+/// Arguments of `screen`.
+#[derive(Debug, Args)]
+pub struct Screen {
+    /// CSV file with a column of formulas, or - for standard input
+    pub candidates: PathBuf,
+    /// The spec that they are to meet, as a JSON file
+    #[arg(long, value_name = "SPEC.json")]
+    pub spec: Option<PathBuf>,
+    /// A property whose value is wanted, besides those of the spec; may be given more than once
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub property: Vec<String>,
+    /// Header of the column of formulas [default: formula, composition, or the only column]
+    #[arg(long, value_name = "COLUMN")]
+    pub formula: Option<String>,
+    /// Form of the answer [default: table, with --out csv]
+    #[arg(long, value_enum)]
+    pub format: Option<TextFormat>,
+    /// Write the answer to a file: as CSV the rows of the candidates, with what is said of each behind them
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `export`.

@@ -166,6 +166,12 @@ impl Beliefs {
         })
     }
 
+    /// The same, where the population is another one: what is predicted says nothing of it.
+    pub(crate) fn with_population(mut self, population: Population) -> Beliefs {
+        self.population = OnceLock::from(population);
+        self
+    }
+
     /// The same beliefs where materials have other rows (`u32::MAX`: gone) and the property's measurements, none of
     /// them changed, begin at another place. `None` where a material with a belief is gone.
     pub(crate) fn moved(&self, rows: &[u32], from: usize, to: usize) -> Option<Beliefs> {

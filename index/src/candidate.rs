@@ -8,13 +8,16 @@ use datasets::record::Evidence;
 use serde::Serialize;
 
 use crate::belief::Belief;
+use crate::prediction::column::Near;
+use crate::prediction::ground::scope_of;
+use crate::prediction::NO_PICK;
 use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Subject, Target, Unknown};
 
 /// Whether a target, or the whole spec, is met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -58,6 +61,9 @@ pub struct Meta {
     /// Materials, after the filter, that meet each target alone on the asked evidence, by property key or index; and
     /// `all` targets together.
     pub passing: BTreeMap<String, usize>,
+    /// Targets whose empty cells count as drawn from the property's population, because nothing is predicted of them: why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unpredicted: BTreeMap<String, String>,
 }
 
 /// One candidate.
@@ -124,8 +130,46 @@ pub struct TargetAnswer {
     /// Whether the value is that of the formula, not of this phase.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inherited: bool,
-    /// For predicted values: the known materials that they rest on.
-    pub neighbours: Vec<String>,
+    /// For predicted values: the nearest materials with a known value that was learned from.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A known material near to one of which something is predicted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Neighbour {
+    /// Its id.
+    pub material: String,
+    /// The formula as chemists write it.
+    pub formula: Option<String>,
+    /// Its known value, in the unit of the prediction.
+    pub value: f64,
+    /// How far it is: Euclidean, in standard deviations of the known materials' descriptors.
+    pub distance: f64,
+}
+
+/// Neighbours that a prediction names.
+pub const NEIGHBOURS: usize = 3;
+
+/// The known materials on which a prediction rests first of all, with their values by `shown`.
+pub(crate) fn neighbours(
+    snapshot: &Snapshot,
+    property: &Property,
+    near: &[Near],
+    shown: impl Fn(f64) -> f64,
+) -> Vec<Neighbour> {
+    let known = snapshot.beliefs(&scope_of(snapshot, property), property, None);
+    let materials = &snapshot.materials;
+    let neighbour = |near: &Near| {
+        let belief = known.get(near.row, materials.len())?;
+        Some(Neighbour {
+            material: materials.id.value(near.row as usize).to_owned(),
+            formula: materials.display(near.row as usize),
+            value: shown(belief.value),
+            distance: f64::from(near.distance),
+        })
+    };
+    near.iter().filter_map(neighbour).collect()
 }
 
 /// Puts an answer together.
@@ -159,6 +203,11 @@ pub fn answer(
             matched_filter: spec.mask.count(),
             took_ms,
             passing: counts,
+            unpredicted: spec
+                .targets
+                .iter()
+                .filter_map(|t| Some((t.subject.label().to_owned(), t.unpredicted.clone()?)))
+                .collect(),
         },
         candidates,
     }
@@ -212,7 +261,8 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
     };
     let measurements = &snapshot.measurements;
     let single = matches!(target.subject, Subject::Property(_));
-    let pick = belief.filter(|_| single).map(|b| b.pick as usize);
+    let pick = belief.filter(|b| single && b.pick != NO_PICK).map(|b| b.pick as usize);
+    let predicted = belief.is_some_and(|b| b.evidence == Evidence::Predicted);
     let word = |index: u32| measurements.word(index).map(ToString::to_string);
     TargetAnswer {
         property: target.subject.label().to_owned(),
@@ -232,7 +282,12 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
         source: pick.and_then(|i| word(measurements.source[i])),
         measurements: belief.map_or(0, |b| b.count),
         inherited: belief.is_some_and(|b| b.inherited),
-        neighbours: Vec::new(),
+        neighbours: match &target.subject {
+            Subject::Property(property) if predicted => {
+                neighbours(snapshot, property, &snapshot.nearest_known(property, row, NEIGHBOURS), shown)
+            }
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -242,7 +297,7 @@ fn kelvins(kept: f32) -> Option<f64> {
 }
 
 /// A deviation on the axis as one of the value: first order on the logarithmic axis.
-fn native_sd(axis: Axis, value: f64, sd: f64) -> f64 {
+pub(crate) fn native_sd(axis: Axis, value: f64, sd: f64) -> f64 {
     match axis {
         Axis::Linear => sd,
         Axis::Log => (value * std::f64::consts::LN_10 * sd).abs(),

@@ -14,7 +14,9 @@ use tokio::sync::Mutex;
 
 use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
 use crate::materials::Resolved;
+use crate::prediction::{PredictionError, Predictions};
 use crate::scope::Viewer;
+use crate::screen::{self, ScreenAnswer, ScreenSpec};
 use crate::search;
 use crate::similar::{self, SimilarAnswer, SimilarSpec, SubstituteSpec};
 use crate::snapshot::{self, Snapshot};
@@ -66,6 +68,9 @@ pub enum HubError {
     /// There is no such record.
     #[error("there is no record `{0}`")]
     NoRecord(String),
+    /// Nothing can be predicted.
+    #[error(transparent)]
+    Prediction(#[from] PredictionError),
 }
 
 fn hint(closest: &[String]) -> String {
@@ -78,6 +83,7 @@ pub struct Hub {
     table: Mutex<Table>,
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
     device: Device,
+    predictions: Arc<Predictions>,
     /// Held while the hub moves on, so that no older snapshot comes after a newer one.
     moving: Mutex<()>,
     /// Told of every new snapshot; who waits there warms and keeps the newest, one at a time.
@@ -103,11 +109,14 @@ impl Hub {
         }
         let snapshot = open_snapshot(data_dir, &table, progress).await?;
         progress(Progress::Ready);
+        let predictions = Arc::new(Predictions::of(data_dir));
+        snapshot.predict_by(Arc::clone(&predictions));
         Ok(Hub {
             data_dir: data_dir.to_owned(),
             table: Mutex::new(table),
             snapshot: Arc::new(RwLock::new(Arc::new(snapshot))),
             device,
+            predictions,
             moving: Mutex::new(()),
             moved: tokio::sync::watch::Sender::new(0),
         })
@@ -154,6 +163,7 @@ impl Hub {
             .await
             .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
         let version = next.version;
+        next.predict_by(Arc::clone(&self.predictions));
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.warm_and_keep(version);
         Ok(true)
@@ -181,6 +191,43 @@ impl Hub {
             });
         }
         self.moved.send_replace(version);
+    }
+
+    /// The predictions of the data directory.
+    pub fn predictions(&self) -> &Predictions {
+        &self.predictions
+    }
+
+    /// Told of every version that is shown from now on.
+    pub fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// Predicts what is not predicted yet of these properties, or of all, for the newest snapshot. `watch` is told how many are
+    /// ready, of how many, and ends it by `false`; it also ends where a newer snapshot is there.
+    ///
+    /// # Errors
+    /// There are no encoders, the disk refuses, or it was ended ([`PredictionError::Stopped`]).
+    pub fn predict(
+        &self,
+        properties: Option<&[&'static Property]>,
+        watch: &mut (dyn FnMut(usize, usize) -> bool + Send),
+    ) -> Result<(), HubError> {
+        let snapshot = self.snapshot();
+        let all = snapshot.predictable();
+        let mut goes_on = |done, total| self.snapshot().version == snapshot.version && watch(done, total);
+        self.predictions.make(&snapshot, properties.unwrap_or(&all), &mut goes_on)?;
+        if properties.is_none() {
+            self.predictions.tidy(&snapshot);
+        }
+        Ok(())
+    }
+
+    /// How many properties are predicted, of how many that can be.
+    pub fn predicted(&self) -> (usize, usize) {
+        let snapshot = self.snapshot();
+        let all = snapshot.predictable();
+        (all.iter().filter(|property| snapshot.predicted(property).is_some()).count(), all.len())
     }
 
     /// Makes the public beliefs ahead of the first question about them.
@@ -221,6 +268,22 @@ impl Hub {
     pub fn substitute(&self, spec: &SubstituteSpec, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
         let start = Instant::now();
         let mut answer = similar::substitute(&self.snapshot(), &self.device, spec, viewer)?;
+        answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(answer)
+    }
+
+    /// Answers what may be said of some formulas. `watch` is told how many properties are done, of how many, and ends it by `false`.
+    ///
+    /// # Errors
+    /// The question is to blame ([`HubError::Spec`]), or nothing can be predicted ([`HubError::Prediction`]).
+    pub fn screen(
+        &self,
+        question: &ScreenSpec,
+        viewer: Viewer,
+        watch: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<ScreenAnswer, HubError> {
+        let start = Instant::now();
+        let mut answer = screen::screen(&self.snapshot(), &self.predictions, question, viewer, watch)?;
         answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(answer)
     }

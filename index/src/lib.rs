@@ -18,6 +18,7 @@ pub mod merit;
 pub mod prediction;
 pub mod properties;
 pub mod scope;
+pub mod screen;
 pub mod search;
 pub mod similar;
 pub mod snapshot;

@@ -5,6 +5,7 @@
 //! one-deviation differences in place of derivatives).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datasets::property::{Axis, Property};
 use datasets::record::Evidence;
@@ -33,6 +34,8 @@ pub struct MeritError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Merit {
     tree: Tree,
+    /// The same as a product of powers above zero, where it is one.
+    monomial: Option<Monomial>,
     /// The properties that it uses, each once, in key order.
     pub properties: Vec<&'static str>,
     /// Their definitions, in the same order.
@@ -49,6 +52,7 @@ enum Tree {
 }
 
 /// A product of powers: `factor · Π x_i^power_i`.
+#[derive(Debug, Clone, PartialEq)]
 struct Monomial {
     factor: f64,
     powers: BTreeMap<usize, f64>,
@@ -81,8 +85,10 @@ impl Merit {
             rank[old] = new;
         }
         let definitions: Vec<&'static Property> = order.iter().map(|&i| parser.properties[i]).collect();
+        let tree = tree.renumber(&rank);
         Ok(Merit {
-            tree: tree.renumber(&rank),
+            monomial: tree.monomial().filter(|m| m.factor > 0.0),
+            tree,
             properties: definitions.iter().map(|p| p.key.as_str()).collect(),
             definitions,
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -96,7 +102,7 @@ impl Merit {
 
     /// The axis on which it is believed.
     pub fn axis(&self) -> Axis {
-        if self.tree.monomial().is_some_and(|m| m.factor > 0.0) { Axis::Log } else { Axis::Linear }
+        if self.monomial.is_some() { Axis::Log } else { Axis::Linear }
     }
 
     /// The unit, as the same formula over the properties' units.
@@ -105,12 +111,38 @@ impl Merit {
         self.tree.unit(&units)
     }
 
-    /// The beliefs about this index: for each material with a belief about every part of it.
-    pub fn beliefs(&self, snapshot: &Snapshot, scope: &Scope) -> Beliefs {
+    /// The beliefs about this index, for each material with a belief about every part of it; made at the first call and kept. Where it
+    /// `predicts`, parts may be predicted.
+    pub fn believed(&self, snapshot: &Snapshot, scope: &Scope, predicts: bool) -> Arc<Beliefs> {
+        // a part may be predicted later: then the index is believed anew
+        let ready = |p: &&Property| if predicts && snapshot.predicted(p).is_some() { '1' } else { '0' };
+        let ready: String = self.definitions.iter().map(|p| ready(&p)).collect();
+        let predicts = ready.contains('1');
+        let make = || {
+            let known = self.beliefs(snapshot, scope, false);
+            if !predicts {
+                return Ok::<_, std::convert::Infallible>(known);
+            }
+            Ok(self.beliefs(snapshot, scope, true).with_population(known.population()))
+        };
+        match snapshot.merits.get((scope.clone(), format!("{ready} {}", self.text)), make) {
+            Ok(beliefs) => beliefs,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Why no empty cell of the index is predicted, where none is.
+    pub fn unpredicted(&self, snapshot: &Snapshot) -> Option<String> {
+        self.definitions.iter().find_map(|p| Some(format!("{}: {}", p.key, snapshot.unpredicted(p, None)?)))
+    }
+
+    fn beliefs(&self, snapshot: &Snapshot, scope: &Scope, predicts: bool) -> Beliefs {
         let definitions = &self.definitions;
-        let parts: Vec<_> = definitions.iter().map(|p| snapshot.beliefs(scope, p, None)).collect();
+        let of = |p: &&'static Property| {
+            if predicts { snapshot.believed(scope, p, None) } else { snapshot.beliefs(scope, p, None) }
+        };
+        let parts: Vec<_> = definitions.iter().map(|p| of(p)).collect();
         let Some(rarest) = parts.iter().min_by_key(|b| b.len()) else { return Beliefs::default() };
-        let monomial = self.tree.monomial().filter(|m| m.factor > 0.0);
         let n = snapshot.materials.len();
         let mut beliefs = Beliefs::default();
         let mut known = Vec::with_capacity(parts.len());
@@ -120,15 +152,24 @@ impl Merit {
             if known.len() < parts.len() {
                 continue;
             }
-            let belief = match &monomial {
-                Some(monomial) => product(monomial, &known, definitions),
-                None => general(&self.tree, &known, definitions),
-            };
-            if let Some(belief) = belief {
+            if let Some(belief) = self.belief(&known) {
                 beliefs.push(row, belief);
             }
         }
         beliefs
+    }
+
+    /// The belief that follows from those about its parts, in the order of [`Merit::properties`].
+    pub fn belief(&self, known: &[Belief]) -> Option<Belief> {
+        match &self.monomial {
+            Some(monomial) => product(monomial, known, &self.definitions),
+            None => general(&self.tree, known, &self.definitions),
+        }
+    }
+
+    /// The definitions of its parts, in the order of [`Merit::properties`].
+    pub fn definitions(&self) -> &[&'static Property] {
+        &self.definitions
     }
 }
 

@@ -259,6 +259,10 @@ pub struct Target {
     pub unit: String,
     /// Dictionary unit → that unit.
     pub shown: Option<Conversion>,
+    /// The temperature that it is asked at.
+    pub at: Option<At>,
+    /// Why no empty cell is predicted, where they are to be and none is.
+    pub unpredicted: Option<String>,
 }
 
 /// A spec, checked and resolved against a snapshot.
@@ -313,7 +317,7 @@ impl Spec {
             .targets
             .par_iter()
             .enumerate()
-            .map(|(i, target)| target.resolve(i, snapshot, &scope, self.evidence))
+            .map(|(i, target)| target.resolve(i, snapshot, &scope, self))
             .collect::<Result<_, _>>()?;
         Ok(Resolved {
             targets,
@@ -385,7 +389,7 @@ pub fn scope(snapshot: &Snapshot, viewer: Viewer, names: Option<&[String]>) -> R
 }
 
 impl TargetSpec {
-    fn resolve(&self, i: usize, snapshot: &Snapshot, scope: &Scope, evidence: Evidence) -> Result<Target, SpecError> {
+    fn resolve(&self, i: usize, snapshot: &Snapshot, scope: &Scope, spec: &Spec) -> Result<Target, SpecError> {
         let here = |part: &str| format!("/targets/{i}{part}");
         let subject = self.subject(i, snapshot, scope)?;
         let (unit, conversion, shown) = self.unit(i, &subject)?;
@@ -403,13 +407,17 @@ impl TargetSpec {
             return Err(SpecError::new(here("/tolerance"), "must be above 0"));
         }
         let at = self.at(i, &subject)?;
+        let predicts = spec.unknown == Unknown::Predict;
         let beliefs = match &subject {
+            Subject::Property(property) if predicts => snapshot.believed(scope, property, at),
             Subject::Property(property) => snapshot.beliefs(scope, property, at),
-            Subject::Index(merit) => {
-                let make = || Ok::<_, SpecError>(merit.beliefs(snapshot, scope));
-                snapshot.merits.get((scope.clone(), merit.text().to_owned()), make)?
-            }
+            Subject::Index(merit) => merit.believed(snapshot, scope, predicts),
         };
+        let unpredicted = || match &subject {
+            Subject::Property(property) => snapshot.unpredicted(property, at),
+            Subject::Index(merit) => merit.unpredicted(snapshot),
+        };
+        let unpredicted = predicts.then(unpredicted).flatten();
         let axis = subject.axis();
         // a number of the spec, in the dictionary's unit
         let native = |x: f64| conversion.as_ref().map_or(x, |c| c.apply(x));
@@ -467,7 +475,7 @@ impl TargetSpec {
                     return Err(SpecError::new(here("/goal"), "give either a `goal`, or `min` and `max`"));
                 }
                 required = false;
-                let known = best_known(&beliefs, goal, evidence);
+                let known = best_known(&beliefs, goal, spec.evidence);
                 let best = best.map(|x| on_axis(x, "/value")).transpose()?.or(known).unwrap_or(population.median);
                 match goal {
                     Goal::Maximize => lo = best,
@@ -490,7 +498,7 @@ impl TargetSpec {
             return Err(SpecError::new(here(""), "is beyond 1e30 in the dictionary's unit"));
         }
         let window = gpu::reference::Window { lo, hi, inv_tolerance: 1.0 / tolerance, weight };
-        Ok(Target { subject, beliefs, window, required, unit, shown })
+        Ok(Target { subject, beliefs, window, required, unit, shown, at, unpredicted })
     }
 
     fn subject(&self, i: usize, snapshot: &Snapshot, scope: &Scope) -> Result<Subject, SpecError> {

@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array
 use arrow::error::ArrowError;
 
 use crate::candidate::{BeliefAnswer, Candidate, SuggestAnswer, Verdict};
+use crate::screen::{ScreenAnswer, ScreenResult};
 use crate::similar::{SimilarAnswer, SimilarCandidate};
 
 /// The candidates as one batch. The columns of a target are named by its property: `band_gap`, `band_gap_unit`,
@@ -44,6 +45,45 @@ pub fn batch(answer: &SuggestAnswer) -> Result<RecordBatch, ArrowError> {
     }
     columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// What is said of screened candidates: names of the columns, and the cells of each candidate. The columns of a property are named by
+/// its key: `band_gap`, `band_gap_unit`, `band_gap_sd`, `band_gap_lower`, `band_gap_upper`, `band_gap_evidence`.
+pub fn screened(answer: &ScreenAnswer) -> (Vec<String>, Vec<Vec<String>>) {
+    let judged = answer.results.iter().any(|result| result.verdict.is_some());
+    let mut keys: Vec<&str> = Vec::new();
+    for key in answer.results.iter().flat_map(|result| result.properties.keys()) {
+        if !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
+    }
+    let mut names: Vec<String> = Vec::new();
+    names.extend(judged.then(|| ["verdict", "probability", "score"].map(String::from)).into_iter().flatten());
+    for key in &keys {
+        names.push((*key).to_owned());
+        names.extend(["unit", "sd", "lower", "upper", "evidence"].map(|part| format!("{key}_{part}")));
+    }
+    names.push("error".into());
+    let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
+    let cells = |result: &ScreenResult| {
+        let mut cells = Vec::with_capacity(names.len());
+        if judged {
+            cells.push(result.verdict.map_or_else(String::new, |verdict| word(verdict).to_owned()));
+            cells.extend([number(result.probability), number(result.score)]);
+        }
+        for key in &keys {
+            match result.properties.get(*key) {
+                Some(v) => {
+                    cells.extend([number(v.value), v.unit.clone(), number(v.sd), number(v.lower), number(v.upper)]);
+                    cells.push(v.evidence.to_string());
+                }
+                None => cells.extend(std::iter::repeat_n(String::new(), 6)),
+            }
+        }
+        cells.push(result.error.clone().unwrap_or_default());
+        cells
+    };
+    (names.clone(), answer.results.iter().map(cells).collect())
 }
 
 /// Neighbours as one batch. The columns of a property are named by its key: `band_gap`, `band_gap_unit`, `band_gap_sd`,

@@ -12,7 +12,8 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
-use index::hub::Hub;
+use index::hub::{Hub, HubError};
+use index::prediction::PredictionError;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -88,6 +89,7 @@ fn look_ups() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(routes::suggest))
         .routes(routes!(routes::similar))
         .routes(routes!(routes::substitute))
+        .routes(routes!(routes::screen))
         .routes(routes!(routes::material))
         .routes(routes!(routes::record))
         .routes(routes!(routes::properties))
@@ -215,6 +217,24 @@ pub async fn serve(
         }
     };
     tokio::join!(requests, work).0
+}
+
+/// Predicts what is not known, in the background: of every version that is shown, unless a newer one is there first.
+pub async fn predict(hub: Arc<Hub>) {
+    let mut versions = hub.versions();
+    loop {
+        versions.mark_unchanged();
+        let predicting = Arc::clone(&hub);
+        match tokio::task::spawn_blocking(move || predicting.predict(None, &mut |_, _| true)).await {
+            // a newer version is there, or will be: the older one's predictions are not wanted any more
+            Ok(Ok(()) | Err(HubError::Prediction(PredictionError::Stopped))) => {}
+            Ok(Err(why)) => tracing::warn!("nothing is predicted: {why}"),
+            Err(why) => tracing::error!("nothing is predicted: {why}"),
+        }
+        if versions.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Follows the tables: what any process commits is served soon after.

@@ -14,11 +14,13 @@ use datasets::table::Commit;
 use index::candidate::{MaterialAnswer, SuggestAnswer};
 use index::hub::{Hub, HubError};
 use index::scope::Viewer;
+use index::screen::{ScreenAnswer, ScreenSpec};
 use index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec};
 use index::snapshot::{Dataset, Snapshot};
 use index::spec::{self, Spec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::problem::Problem;
@@ -108,15 +110,34 @@ pub(crate) struct Health {
     device_note: Option<String>,
     /// Number of materials that everyone may see.
     materials: Option<usize>,
+    /// Properties whose empty cells are predicted, of those that can be.
+    predicted: Option<Predicted>,
+}
+
+/// How far predictions are.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Predicted {
+    /// Properties that are predicted.
+    ready: usize,
+    /// Properties that can be.
+    of: usize,
 }
 
 async fn blocking<T: Send + 'static>(
     state: &AppState,
     work: impl FnOnce(&Hub) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
+    blocking_by(state, &state.searches, work).await
+}
+
+async fn blocking_by<T: Send + 'static>(
+    state: &AppState,
+    permits: &Semaphore,
+    work: impl FnOnce(&Hub) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     let hub = state.hub()?;
-    // searches use all cores: a few at a time are faster than all at once
-    let permit = state.searches.acquire().await.map_err(|e| Problem::internal(&e))?;
+    // all use all cores: a few at a time are faster than all at once
+    let permit = permits.acquire().await.map_err(|e| Problem::internal(&e))?;
     let done = tokio::task::spawn_blocking(move || work(&hub)).await;
     drop(permit);
     done.map_err(|e| Problem::internal(&e))?
@@ -209,6 +230,37 @@ pub(crate) async fn substitute(
     let asked =
         move |hub: &Hub| hub.substitute(&spec, Viewer::Public).map_err(|e| about_material(e, spec.material.is_none()));
     blocking(&state, move |hub| asked(hub).map(Json)).await
+}
+
+/// Candidates of one screening over HTTP, at most.
+const MAX_SCREENED: usize = 1_000;
+
+/// What may be said of formulas, whether the hub holds them or not.
+#[utoipa::path(
+    post, path = "/v1/screen", tag = "search", request_body = ScreenSpec,
+    responses(
+        (status = 200, body = ScreenAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "The question cannot be answered"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
+    )
+)]
+pub(crate) async fn screen(
+    State(state): State<Arc<AppState>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<ScreenAnswer>, Problem> {
+    let spec: ScreenSpec = question(body)?;
+    let count = spec.candidates.len();
+    if count > MAX_SCREENED {
+        let detail = format!(
+            "{count} candidates; at most {MAX_SCREENED} in one request: ask in parts, or on the command line (`matgenome screen`)"
+        );
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-spec", "The question cannot be answered", detail);
+        return Err(Problem { pointer: Some("/candidates".to_owned()), ..problem });
+    }
+    let asked = move |hub: &Hub| Ok(Json(hub.screen(&spec, Viewer::Public, &mut |_, _| true)?));
+    blocking_by(&state, &state.screens, asked).await
 }
 
 /// All that is known of a material, with its provenance.
@@ -326,5 +378,6 @@ fn health(state: &AppState) -> Health {
         device: hub.as_ref().map(|hub| hub.device().name().to_owned()),
         device_note: hub.as_ref().and_then(|hub| hub.device().describe().note),
         materials: snapshot.as_deref().map(public),
+        predicted: hub.as_ref().map(|hub| hub.predicted()).map(|(ready, of)| Predicted { ready, of }),
     }
 }

@@ -16,6 +16,8 @@ pub struct AppState {
     jobs: OnceLock<Result<Arc<Jobs>, String>>,
     token: Option<Token>,
     pub(crate) searches: Semaphore,
+    /// Screening may first have to learn, which takes seconds: it must not keep searches waiting.
+    pub(crate) screens: Semaphore,
 }
 
 impl AppState {
@@ -23,7 +25,7 @@ impl AppState {
     pub fn loading(token: Option<Token>) -> Arc<AppState> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (hub, jobs) = (OnceLock::new(), OnceLock::new());
-        Arc::new(AppState { hub, jobs, token, searches: Semaphore::new(cores) })
+        Arc::new(AppState { hub, jobs, token, searches: Semaphore::new(cores), screens: Semaphore::new(1) })
     }
 
     /// From now on requests are answered by this hub.

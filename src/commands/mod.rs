@@ -6,6 +6,8 @@ pub mod doctor;
 pub mod export;
 pub mod ingest;
 pub mod list;
+pub mod predict;
+pub mod screen;
 pub mod serve;
 pub mod show;
 pub mod similar;

@@ -50,6 +50,9 @@ pub async fn run(common: &Common, arguments: &Serve) -> Result<u8, Failure> {
         state.ready_to_ingest(jobs(&data_dir, arguments, Arc::clone(&hub)));
     }
     state.ready(Arc::clone(&hub));
+    if !arguments.no_predictions {
+        tokio::spawn(server::predict(Arc::clone(&hub)));
+    }
     tokio::spawn(server::follow(hub));
     serving.await.map_err(Failure::new)?.map_err(Failure::new)?;
     Ok(0)

@@ -15,6 +15,14 @@ const VALENCE: std::ops::Range<usize> = 8..12;
 /// Numbers of one material.
 pub const DESCRIPTORS: usize = 6 * MAGPIE + 1 + NORMS.len() + 4 + 2;
 
+/// Numbers that say where a material is: the mean and the mean deviation of each property.
+pub const PLACES: usize = 2 * MAGPIE;
+
+/// Where a material of these descriptors is among others.
+pub fn places(described: &[f32]) -> impl Iterator<Item = f32> + '_ {
+    described[..6 * MAGPIE].chunks_exact(6).flat_map(|six| [six[3], six[4]])
+}
+
 /// Writes the descriptors of a material, not standardised; `out` has [`DESCRIPTORS`] places.
 pub fn describe(composition: &Composition, out: &mut [f32]) {
     let parts = composition.parts();

@@ -35,6 +35,9 @@ pub struct Said {
 #[error("these are no trained encoders of this version of the program: {0}")]
 pub struct NoEnsemble(String);
 
+/// Compositions that are read in one go.
+const PART: usize = 1 << 15;
+
 /// Counts up with every change of the network or of the file.
 const FORMAT: u32 = 1;
 
@@ -87,25 +90,31 @@ impl Ensemble {
         &self.whole.tasks
     }
 
-    /// What the encoders say of compositions, and the vectors of the one that has seen all, [`crate::encoder::VECTOR`] components
-    /// each.
-    pub fn say(&self, compositions: &[&Composition]) -> (Said, Array2<f32>) {
-        let (vectors, mut mean) = self.whole.encode(compositions);
-        let mut unseen = mean.clone();
-        for (k, encoder) in self.folds.iter().enumerate() {
-            let (_, said) = encoder.encode(compositions);
-            mean += &said;
-            for (at, composition) in compositions.iter().enumerate() {
-                if fold_of(composition, self.folds.len()) == k {
-                    unseen.index_axis_mut(Axis(0), at).assign(&said.index_axis(Axis(0), at));
+    /// What the encoders say of compositions.
+    pub fn say(&self, compositions: &[&Composition]) -> Said {
+        let none = || Array2::zeros((compositions.len(), self.tasks().len()));
+        let (mut unseen, mut mean) = (none(), none());
+        // the vectors of all at once would be large
+        for (part, from) in compositions.chunks(PART).zip((0..).step_by(PART)) {
+            let rows = ndarray::s![from..from + part.len(), ..];
+            let (mut mean, mut unseen) = (mean.slice_mut(rows), unseen.slice_mut(rows));
+            mean.assign(&self.whole.encode(part).1);
+            unseen.assign(&mean);
+            for (k, encoder) in self.folds.iter().enumerate() {
+                let (_, said) = encoder.encode(part);
+                mean += &said;
+                for (at, composition) in part.iter().enumerate() {
+                    if fold_of(composition, self.folds.len()) == k {
+                        unseen.index_axis_mut(Axis(0), at).assign(&said.index_axis(Axis(0), at));
+                    }
                 }
             }
+            mean /= (self.folds.len() + 1) as f32;
         }
-        mean /= (self.folds.len() + 1) as f32;
-        (Said { unseen, mean }, vectors)
+        Said { unseen, mean }
     }
 
-    /// The vectors alone.
+    /// The vectors of compositions by the encoder that has seen all, [`crate::encoder::VECTOR`] components each.
     pub fn vectors(&self, compositions: &[&Composition]) -> Array2<f32> {
         self.whole.encode(compositions).0
     }
@@ -199,7 +208,7 @@ mod tests {
     fn of_every_composition_one_encoder_has_seen_nothing() {
         let all = compositions();
         let of: Vec<&Composition> = all.iter().collect();
-        let (truth, lie) = (trained(0.0).say(&of).0, trained(1000.0).say(&of).0);
+        let (truth, lie) = (trained(0.0).say(&of), trained(1000.0).say(&of));
         let own: Vec<usize> = (0..all.len()).filter(|at| fold_of(of[*at], 3) == 1).collect();
         assert!(own.len() > 20 && own.len() < all.len() - 20);
         for at in own {
@@ -216,7 +225,7 @@ mod tests {
         let again = Ensemble::from_bytes(&bytes).unwrap();
         assert_eq!(again.tasks(), ensemble.tasks());
         assert_eq!(again.to_bytes(), bytes);
-        let (a, b) = (ensemble.say(&of).0, again.say(&of).0);
+        let (a, b) = (ensemble.say(&of), again.say(&of));
         let off = a.mean.iter().zip(&b.mean).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
         assert!(off < 0.5, "16 bits change a mean atomic number by {off}");
         for at in [0, 10, bytes.len() / 2, bytes.len() - 1] {

@@ -206,15 +206,16 @@ fn slopes(cases: &[[f64; 3]]) -> [f64; 2] {
     slopes.map(|slope| slope.clamp(0.0, 2.0))
 }
 
-/// Brings places to one scale.
+/// Brings places to one scale: that of the samples.
 #[derive(Debug, Clone)]
-struct Standard {
+pub struct Standard {
     mean: Vec<f32>,
     scale: Vec<f32>,
 }
 
 impl Standard {
-    fn of(places: &Array2<f32>) -> Standard {
+    /// The scale of these samples.
+    pub fn of(places: &Array2<f32>) -> Standard {
         let n = places.nrows().max(1) as f64;
         let (mut mean, mut scale) = (Vec::new(), Vec::new());
         for column in places.columns() {
@@ -227,7 +228,8 @@ impl Standard {
         Standard { mean, scale }
     }
 
-    fn apply(&self, places: ArrayView2<'_, f32>) -> Array2<f32> {
+    /// Places on the scale.
+    pub fn apply(&self, places: ArrayView2<'_, f32>) -> Array2<f32> {
         let mut out = places.to_owned();
         for mut row in out.rows_mut() {
             let terms = row.iter_mut().zip(self.mean.iter().zip(&self.scale));

@@ -9,7 +9,7 @@ mod extend;
 mod merge;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::StringArray;
 use datasets::catalogue::DatasetInfo;
@@ -20,6 +20,8 @@ use crate::belief::{At, Beliefs, Ground};
 use crate::embedding::Embeddings;
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
+use crate::prediction::ground::Compositions;
+use crate::prediction::{Columns, Predictions};
 use crate::properties::Own;
 use crate::scope::{Scope, Viewer};
 
@@ -63,6 +65,10 @@ pub struct Snapshot {
     pub(crate) filters: Cache<(Scope, String), gpu::Mask>,
     pub(crate) merits: Cache<(Scope, String), Beliefs>,
     pub(crate) embeddings: Embeddings,
+    pub(crate) compositions: OnceLock<Compositions>,
+    pub(crate) predictions: OnceLock<Arc<Predictions>>,
+    pub(crate) predicted: Columns,
+    pub(crate) believed: Cache<BeliefKey, Beliefs>,
 }
 
 /// Computed once for each key, and dropped all together when there are too many.
@@ -168,6 +174,11 @@ impl Snapshot {
             filters: Cache::new(64),
             merits: Cache::new(32),
             embeddings: Embeddings::default(),
+            compositions: OnceLock::new(),
+            predictions: OnceLock::new(),
+            predicted: Columns::default(),
+            // each holds all materials
+            believed: Cache::new(24),
         }
     }
 

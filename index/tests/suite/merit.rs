@@ -71,7 +71,7 @@ fn indices_of_random_materials() {
         let merit = Merit::parse(text, &world.snapshot, &scope).unwrap();
         assert_eq!(merit.properties, keys, "{text}");
         assert_eq!(merit.axis() == Axis::Log, meaning.is_ok(), "{text}");
-        let found = merit.beliefs(&world.snapshot, &scope);
+        let found = merit.believed(&world.snapshot, &scope, false);
         let columns: Vec<_> = keys.iter().map(|key| oracle.column(&ALL, key, None)).collect();
         let mut known = 0;
         for row in 0..oracle.materials.len() {

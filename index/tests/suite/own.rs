@@ -168,7 +168,7 @@ fn filters_and_indices_of_merit_name_it() {
     let merit = index("2*my-lab:scar_wear / density").unwrap();
     assert_eq!((merit.properties.as_slice(), merit.axis()), (&["density", "my-lab:scar_wear"][..], Axis::Log));
     assert!(merit.unit().contains("mm^3/m") && merit.unit().contains("g/cm^3"), "{}", merit.unit());
-    let beliefs = merit.beliefs(snapshot, &scope);
+    let beliefs = merit.believed(snapshot, &scope, false);
     let gallium = snapshot.materials.row("AsGa").unwrap();
     let value = beliefs.get(gallium, snapshot.materials.len()).unwrap().value;
     assert!((value / (2.0 * 1e-6 / 5.0) - 1.0).abs() < 1e-9, "{value}");

@@ -1,0 +1,221 @@
+//! What is said of one property of all materials, and how it is kept on disk.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use datasets::durable::sync_parent;
+use ndarray::{Array2, ArrayView1};
+use serde::{Deserialize, Serialize};
+use space::composition::Composition;
+use space::descriptors::{DESCRIPTORS, describe};
+use space::predictor::Standard;
+
+use super::ground::Compositions;
+use super::model::places_of;
+
+/// Counts up with every change of the files.
+const FORMAT: u32 = 1;
+
+/// What is said of one property of all materials of a snapshot.
+#[derive(Debug)]
+pub struct Column {
+    /// By row, on the property's axis; NaN where nothing can be said.
+    pub mean: Vec<f32>,
+    /// By row, half of the width of the 90 % interval.
+    pub half: Vec<f32>,
+    /// Rows of the materials that were learned from, ascending.
+    pub samples: Vec<u32>,
+    places: OnceLock<(Standard, Array2<f32>)>,
+}
+
+/// A known material, and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Near {
+    /// Its row.
+    pub row: u32,
+    /// Euclidean distance, in standard deviations of the samples' descriptors.
+    pub distance: f32,
+}
+
+impl Column {
+    pub(super) fn new(mean: Vec<f32>, half: Vec<f32>, samples: Vec<u32>) -> Column {
+        Column { mean, half, samples, places: OnceLock::new() }
+    }
+
+    /// The known materials that are nearest to a composition, nearest first, at most `n`; of the material `leave` none is itself.
+    pub fn nearest(&self, compositions: &Compositions, of: &Composition, leave: Option<u32>, n: usize) -> Vec<Near> {
+        let (standard, known) = self.places.get_or_init(|| sample_places(compositions, &self.samples));
+        nearest(standard, known, &self.samples, of, leave, n)
+    }
+}
+
+/// The places of samples, with their scale.
+pub(super) fn sample_places(compositions: &Compositions, samples: &[u32]) -> (Standard, Array2<f32>) {
+    let mut described = vec![0f32; samples.len() * DESCRIPTORS];
+    for (out, row) in described.chunks_exact_mut(DESCRIPTORS).zip(samples) {
+        describe(&compositions.all[compositions.of_row[*row as usize] as usize], out);
+    }
+    let places = places_of(&described, DESCRIPTORS);
+    let standard = Standard::of(&places);
+    let known = standard.apply(places.view());
+    (standard, known)
+}
+
+/// The samples that are nearest to a composition.
+pub(super) fn nearest(
+    standard: &Standard,
+    known: &Array2<f32>,
+    samples: &[u32],
+    of: &Composition,
+    leave: Option<u32>,
+    n: usize,
+) -> Vec<Near> {
+    let mut described = [0f32; DESCRIPTORS];
+    describe(of, &mut described);
+    let place = standard.apply(places_of(&described, DESCRIPTORS).view());
+    let place = place.row(0);
+    let square = |row: ArrayView1<'_, f32>| row.iter().zip(place).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
+    let mut near: Vec<Near> = known
+        .rows()
+        .into_iter()
+        .zip(samples)
+        .filter(|(_, row)| leave != Some(**row))
+        .map(|(at, row)| Near { row: *row, distance: square(at) })
+        .collect();
+    let order = |a: &Near, b: &Near| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
+    if near.len() > n {
+        near.select_nth_unstable_by(n, order);
+        near.truncate(n);
+    }
+    near.sort_unstable_by(order);
+    near.iter_mut().for_each(|near| near.distance = near.distance.sqrt());
+    near
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: u32,
+    /// Of the snapshot.
+    stamp: u64,
+    /// Of what was learned from.
+    fingerprint: u64,
+    rows: usize,
+    samples: usize,
+}
+
+/// A column as it was kept.
+pub(super) struct Kept {
+    pub(super) stamp: u64,
+    pub(super) fingerprint: u64,
+    pub(super) column: Column,
+}
+
+/// The folder of the predictions of a data directory.
+pub(super) fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("predictions")
+}
+
+fn place(folder: &Path, key: &str) -> PathBuf {
+    // keys of datasets' own properties hold a colon, which not every file system takes
+    folder.join(format!("{}.column", key.replace(':', "@")))
+}
+
+/// Writes a column in place of the one before.
+pub(super) fn save(folder: &Path, key: &str, stamp: u64, fingerprint: u64, column: &Column) -> io::Result<()> {
+    let head = Head {
+        format: FORMAT,
+        stamp,
+        fingerprint,
+        rows: column.mean.len(),
+        samples: column.samples.len(),
+    };
+    let numbers = column.mean.iter().chain(&column.half).map(|x| x.to_bits()).chain(column.samples.iter().copied());
+    write(&place(folder, key), &head, numbers.flat_map(u32::to_le_bytes))
+}
+
+/// The column that is kept of a property. `None` where there is none; what is damaged or of another version is removed.
+pub(super) fn load(folder: &Path, key: &str) -> Option<Kept> {
+    let place = place(folder, key);
+    let (head, bytes) = read(&place)?;
+    let numbers: Vec<u32> =
+        bytes.chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+    if numbers.len() != 2 * head.rows + head.samples {
+        return None;
+    }
+    let floats = |range: std::ops::Range<usize>| numbers[range].iter().map(|bits| f32::from_bits(*bits)).collect();
+    let samples = numbers[2 * head.rows..].to_vec();
+    if samples.iter().any(|row| *row as usize >= head.rows) {
+        return None;
+    }
+    let column = Column::new(floats(0..head.rows), floats(head.rows..2 * head.rows), samples);
+    Some(Kept { stamp: head.stamp, fingerprint: head.fingerprint, column })
+}
+
+fn rows_place(folder: &Path, stamp: u64) -> PathBuf {
+    folder.join(format!("{stamp:016x}.rows"))
+}
+
+/// Writes what tells materials apart, by row: a column of the same stamp can be carried over by it.
+pub(super) fn save_rows(folder: &Path, stamp: u64, prints: &[u64]) -> io::Result<()> {
+    let head = Head { format: FORMAT, stamp, fingerprint: 0, rows: prints.len(), samples: 0 };
+    write(&rows_place(folder, stamp), &head, prints.iter().flat_map(|print| print.to_le_bytes()))
+}
+
+/// Where each material, by what tells it apart, was in the columns of a stamp.
+pub(super) fn load_rows(folder: &Path, stamp: u64) -> Option<HashMap<u64, u32>> {
+    let (head, bytes) = read(&rows_place(folder, stamp))?;
+    let eight = |chunk: &[u8]| chunk.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let prints = bytes.chunks_exact(8).map(eight);
+    (bytes.len() == 8 * head.rows).then(|| prints.zip(0u32..).collect())
+}
+
+/// Removes what tells the materials of other stamps apart.
+pub(super) fn remove_other_rows(folder: &Path, stamp: u64) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().map(|entry| entry.path()) {
+        if entry.extension().is_some_and(|e| e == "rows") && entry != rows_place(folder, stamp) {
+            let _ = fs::remove_file(entry);
+        }
+    }
+}
+
+fn write(place: &Path, head: &Head, bytes: impl Iterator<Item = u8>) -> io::Result<()> {
+    let mut all = serde_json::to_vec(head).map_err(io::Error::from)?;
+    all.push(b'\n');
+    all.extend(bytes);
+    let sum = crc32fast::hash(&all);
+    all.extend(sum.to_le_bytes());
+    if let Some(folder) = place.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // who reads sees the old file or the new one
+    let staging = place.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = fs::File::create(&staging)?;
+    let written = file.write_all(&all).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&staging, place));
+    if written.is_err() {
+        let _ = fs::remove_file(&staging);
+    }
+    written?;
+    sync_parent(place)
+}
+
+fn read(place: &Path) -> Option<(Head, Vec<u8>)> {
+    let mut bytes = fs::read(place).ok()?;
+    let sound = || -> Option<(Head, usize)> {
+        let (body, sum) = bytes.split_last_chunk::<4>()?;
+        let end = body.iter().position(|byte| *byte == b'\n')?;
+        let head: Head = serde_json::from_slice(&body[..end]).ok()?;
+        (crc32fast::hash(body) == u32::from_le_bytes(*sum) && head.format == FORMAT).then_some((head, end))
+    };
+    let Some((head, end)) = sound() else {
+        tracing::warn!("{} is damaged or of another version: it is made anew", place.display());
+        let _ = fs::remove_file(place);
+        return None;
+    };
+    bytes.truncate(bytes.len() - 4);
+    bytes.drain(..=end);
+    Some((head, bytes))
+}
