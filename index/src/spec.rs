@@ -407,7 +407,7 @@ impl TargetSpec {
             return Err(SpecError::new(here("/tolerance"), "must be above 0"));
         }
         let at = self.at(i, &subject)?;
-        let predicts = spec.unknown == Unknown::Predict;
+        let predicts = spec.unknown == Unknown::Predict || spec.evidence == Evidence::Predicted;
         let beliefs = match &subject {
             Subject::Property(property) if predicts => snapshot.believed(scope, property, at),
             Subject::Property(property) => snapshot.beliefs(scope, property, at),

@@ -91,7 +91,7 @@ impl File {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}');
         let first = text.lines().next().unwrap_or_default();
-        let most = [b',', b';', b'\t'].into_iter().max_by_key(|c| first.bytes().filter(|byte| byte == c).count());
+        let most = [b'\t', b';', b','].into_iter().max_by_key(|c| first.bytes().filter(|byte| byte == c).count());
         let separator = most.unwrap_or(b',');
         let mut reader = csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(text.as_bytes());
         let refuse = |e: csv::Error| Failure::usage(format!("candidates {shown}: {e}"));

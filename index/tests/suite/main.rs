@@ -11,6 +11,7 @@ mod materials;
 mod merit;
 mod oracle;
 mod own;
+mod prediction;
 mod rank;
 mod similar;
 mod spec_errors;
