@@ -42,7 +42,7 @@ HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/
 # what incremental builds keep would only fill the disk, 1 GB each: here nothing is built twice
 lint test: export CARGO_INCREMENTAL = 0
 
-.PHONY: help run test lint fmt bench bench-ingest bench-load bench-search sources bundle fuzz
+.PHONY: help run test lint fmt bench bench-ingest bench-load bench-quality bench-search model sources bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
@@ -81,6 +81,14 @@ bench-search: release $(VENV)/benches.stamp ## time searches beside FAISS, usear
 	@$(CARGO) build --release --locked --workspace --examples
 	$(VENV)/bin/python benches/search.py --examples '$(dir $(BIN))examples' --device '$(DEVICE)'
 	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)' --device '$(DEVICE)'
+
+bench-quality: release $(VENV)/benches.stamp ## errors, intervals and suggestions beside published figures: SOURCE=folder of CrabNet's property_prediction
+	@[ -d '$(SOURCE)' ] || { echo "say where the benchmark's files are: make bench-quality SOURCE=DIR" >&2; exit 2; }
+	$(VENV)/bin/python benches/quality.py --bin '$(BIN)' --source '$(SOURCE)'
+
+model: release ## train the encoders that come with the program anew, on the bundled data
+	@folder=$$(mktemp -d) && '$(BIN)' train --steps 9000 --data "$$folder" --out index/model/encoders.bin && rm -r "$$folder"
+	@echo "the next build carries them: make run"
 
 bench-ingest: release $(VENV)/benches.stamp ## time `ingest` beside pandas with pymatgen, and Polars [SOURCE=folder with OQMD's CSV files]
 	$(VENV)/bin/python benches/ingest.py --bin '$(BIN)' $(if $(SOURCE),--source '$(SOURCE)')

@@ -91,7 +91,7 @@ class Benchmark:
     def __init__(self, a):
         self.bin, self.source, self.steps = a.bin, a.source, a.steps
         self.work = Path(tempfile.mkdtemp(prefix="matgenome-quality-"))
-        self.figures = {"steps": a.steps, "loco_steps": a.loco_steps}
+        self.figures = {"tested": a.tested, "steps": a.steps, "loco_steps": a.loco_steps}
         self.a = a
         bundle = self.work / "bundle"
         bundle.mkdir()
@@ -184,14 +184,17 @@ class Benchmark:
         return np.array([[float(row[c]) if row[c] else np.nan for c in columns] for row in rows])
 
     def tasks(self):
-        tested = {task: self.read(task, "test") for task in TASKS}
+        # to tune anything: the validation files are tested, and neither they nor the test files are learned from
+        validates = self.a.tested == "val"
+        tested = {task: self.read(task, self.a.tested) for task in TASKS}
         for splits in (1, 2):
             hidden = {}
             for task, (_, _, _, family, of, _) in TASKS.items():
                 if of == splits:
-                    hidden.setdefault(family, set()).update(composition(formula) for formula, _ in tested[task])
+                    out = self.read(task, "val", "test") if validates else tested[task]
+                    hidden.setdefault(family, set()).update(composition(formula) for formula, _ in out)
             withheld = lambda what, own: own in hidden.get(FAMILY.get(what, what), ())
-            data = self.hub(f"splits-{splits}", withheld, self.steps)
+            data = self.hub(f"splits-{splits}", withheld, self.steps, ("train",) if validates else ("train", "val"))
             for task, (key, unit, _, _, of, published) in TASKS.items():
                 if of != splits:
                     continue
@@ -304,6 +307,7 @@ def main():
     ap.add_argument("--steps", type=int, default=8000)
     ap.add_argument("--loco-steps", type=int, default=2000)
     ap.add_argument("--clusters", type=int, nargs="+", default=list(range(10)))
+    ap.add_argument("--tested", choices=["test", "val"], default="test", help="val: for tuning; the test files are for figures alone")
     ap.add_argument("--only", default="tasks,loco,hidden")
     a = ap.parse_args()
     a.bin = str(Path(a.bin).resolve())

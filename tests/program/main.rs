@@ -14,6 +14,7 @@ mod ingest;
 mod ingest_http;
 mod newcomer;
 mod program;
+mod screen;
 mod served;
 mod server;
 mod suggest;

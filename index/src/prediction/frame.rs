@@ -11,6 +11,7 @@ use space::composition::Composition;
 use space::descriptors::{DESCRIPTORS, describe};
 use space::encoder::Learned;
 
+use super::ground::{Compositions, NONE};
 use crate::belief::Beliefs;
 use crate::scope::Viewer;
 use crate::snapshot::Snapshot;
@@ -18,23 +19,34 @@ use crate::snapshot::Snapshot;
 /// Compositions with a value that make a property a broad one.
 const BROAD: u32 = 5_000;
 
+/// A broad property is looked at for another one where it is known of so large a share of the materials that lack the other one, over
+/// its share among those that have it. What is always measured together, such as two moduli, would teach what is not there where it
+/// is needed.
+const WHERE_NEEDED: f64 = 0.5;
+
+/// Which of the broad properties are looked at for one property.
+pub(super) type Shown = Vec<bool>;
+
 /// How the materials of a snapshot become numbers.
 pub(super) struct Frame {
     materials: usize,
+    /// Materials that have a composition.
+    composed: usize,
     tasks: Vec<String>,
     /// Places of the broad tasks, with what is known of them.
     broad: Vec<(usize, Arc<Beliefs>)>,
 }
 
 impl Frame {
-    pub(super) fn new(snapshot: &Snapshot, learned: &[Learned]) -> Frame {
+    pub(super) fn new(snapshot: &Snapshot, compositions: &Compositions, learned: &[Learned]) -> Frame {
         let scope = snapshot.visible(Viewer::Public);
         let broad = learned.iter().enumerate().filter(|(_, task)| task.labels >= BROAD).filter_map(|(at, task)| {
             let property = snapshot.property(&task.name, &scope)?;
             Some((at, snapshot.beliefs(&scope, property, None)))
         });
         let broad = broad.collect();
-        Frame { materials: snapshot.materials.len(), tasks: learned.iter().map(|t| t.name.clone()).collect(), broad }
+        let composed = compositions.of_row.iter().filter(|at| **at != NONE).count();
+        Frame { materials: snapshot.materials.len(), composed, tasks: learned.iter().map(|t| t.name.clone()).collect(), broad }
     }
 
     /// The place of a property among the tasks.
@@ -47,6 +59,17 @@ impl Frame {
         DESCRIPTORS + self.tasks.len() + 2 * self.broad.len()
     }
 
+    /// Which broad properties are looked at for the property `key`, of which this is known.
+    pub(super) fn shown(&self, key: &str, known: &Beliefs) -> Shown {
+        let (have, lack) = (known.len() as f64, self.composed.saturating_sub(known.len()) as f64);
+        let shown = |(task, broad): &(usize, Arc<Beliefs>)| {
+            let both = known.row.iter().filter(|row| broad.get(**row, self.materials).is_some()).count();
+            let elsewhere = (broad.len() - both) as f64 / lack.max(1.0);
+            self.tasks[*task] != key && elsewhere >= WHERE_NEEDED * both as f64 / have.max(1.0)
+        };
+        self.broad.iter().map(shown).collect()
+    }
+
     fn given<'f>(&'f self, row: Option<u32>) -> impl Iterator<Item = (usize, f32)> + 'f {
         self.broad.iter().map(move |(task, beliefs)| {
             let belief = row.and_then(|row| beliefs.get(row, self.materials));
@@ -54,21 +77,21 @@ impl Frame {
         })
     }
 
-    /// Writes the numbers of a material of a composition, in the hub or not, of which the property of place `own` is to be said.
+    /// Writes the numbers of a material of a composition, in the hub or not, with the broad properties that are `shown`.
     pub(super) fn write(
         &self,
         composition: &Composition,
         unseen: ArrayView1<'_, f32>,
         row: Option<u32>,
-        own: Option<usize>,
+        shown: &Shown,
         out: &mut [f32],
     ) {
         let (described, rest) = out.split_at_mut(DESCRIPTORS);
         describe(composition, described);
         let (heads, given) = rest.split_at_mut(self.tasks.len());
         heads.iter_mut().zip(unseen).for_each(|(slot, said)| *slot = *said);
-        for (two, (task, known)) in given.chunks_exact_mut(2).zip(self.given(row)) {
-            let known = if own == Some(task) { f32::NAN } else { known };
+        for ((two, (task, known)), shown) in given.chunks_exact_mut(2).zip(self.given(row)).zip(shown) {
+            let known = if *shown { known } else { f32::NAN };
             two.copy_from_slice(&[known, known - unseen[task]]);
         }
     }

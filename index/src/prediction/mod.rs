@@ -182,7 +182,7 @@ impl Predictions {
     pub fn learn(&self, snapshot: &Snapshot, property: &Property) -> Result<Option<Learned>, PredictionError> {
         let (ensemble, encoders) = self.encoders()?;
         let ground = Ground::new(snapshot, snapshot.compositions(), ensemble);
-        let known = Known::of(snapshot, ground.compositions, property);
+        let known = Known::of(snapshot, &ground, property);
         let print = known.fingerprint(snapshot, &ground.frame, property, *encoders);
         let Some(model) = self.learned(&ground, property, &known, print) else { return Ok(None) };
         let (standard, places) = column::sample_places(ground.compositions, &known.rows);
@@ -283,7 +283,7 @@ impl Predictions {
         column::save_rows(&self.folder, stamp, &prints)?;
         let mut making = Making { predictions: self, ground, prints, older: HashMap::new(), said: None };
         for property in wanted {
-            let known = Known::of(snapshot, making.ground.compositions, property);
+            let known = Known::of(snapshot, &making.ground, property);
             let print = known.fingerprint(snapshot, &making.ground.frame, property, *encoders);
             let column = making.column(property, &known, print, &mut || watch(done, total))?;
             if let Some(column) = column {

@@ -10,7 +10,7 @@ use space::ensemble::{Ensemble, Said};
 use space::forest::{Columns, Growth};
 use space::predictor::{Asked, Checked, Predicted, Predictor, Samples};
 
-use super::frame::Frame;
+use super::frame::{Frame, Shown};
 use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
 
@@ -36,6 +36,7 @@ pub struct Model {
     predictor: Predictor,
     /// Place among the encoders' tasks.
     task: Option<usize>,
+    shown: Shown,
 }
 
 /// The samples of a property: materials (rows, ascending) with their values on the axis.
@@ -43,12 +44,15 @@ pub struct Model {
 pub(super) struct Known {
     pub(super) rows: Vec<u32>,
     values: Vec<f32>,
+    /// What is looked at beside the composition.
+    shown: Shown,
 }
 
 impl Known {
     /// The known values of a property that are learned from: of one composition a few, of very many materials some, whichever
     /// the hashes of their ids choose, so that a new record changes little of the choice.
-    pub(super) fn of(snapshot: &Snapshot, compositions: &Compositions, property: &Property) -> Known {
+    pub(super) fn of(snapshot: &Snapshot, ground: &Ground<'_>, property: &Property) -> Known {
+        let compositions = ground.compositions;
         let beliefs = snapshot.beliefs(&scope_of(snapshot, property), property, None);
         let hash = |row: u32| content_hash(snapshot.materials.id.value(row as usize).as_bytes());
         let mut known: Vec<(u32, u64, u32, f32)> = (0..beliefs.len())
@@ -70,7 +74,7 @@ impl Known {
         }
         chosen.sort_unstable_by_key(|(_, row, _)| *row);
         let (rows, values) = chosen.into_iter().map(|(_, row, mean)| (row, mean)).unzip();
-        Known { rows, values }
+        Known { rows, values, shown: ground.frame.shown(&property.key, &beliefs) }
     }
 
     /// A number that changes with whatever is learned from.
@@ -86,6 +90,7 @@ impl Known {
         let mut bytes = serde_json::to_vec(property).unwrap_or_default();
         bytes.extend(FORMAT.to_le_bytes());
         bytes.extend(ensemble.to_le_bytes());
+        bytes.extend(self.shown.iter().map(|shown| u8::from(*shown)));
         prints.iter().flatten().for_each(|print| bytes.extend(print.to_le_bytes()));
         content_hash(&bytes)
     }
@@ -100,7 +105,7 @@ pub(super) struct Ground<'a> {
 
 impl<'a> Ground<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, compositions: &'a Compositions, ensemble: &'a Ensemble) -> Ground<'a> {
-        Ground { compositions, frame: Frame::new(snapshot, ensemble.tasks()), ensemble }
+        Ground { compositions, frame: Frame::new(snapshot, compositions, ensemble.tasks()), ensemble }
     }
 
     /// What the encoders say of the compositions of some materials, one row a material.
@@ -136,7 +141,7 @@ impl Model {
         let mut rows = vec![0f32; known.rows.len() * width];
         rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| {
             let row = known.rows[at];
-            ground.frame.write(ground.composition(row), said.unseen.index_axis(Axis(0), at), Some(row), task, out);
+            ground.frame.write(ground.composition(row), said.unseen.index_axis(Axis(0), at), Some(row), &known.shown, out);
         });
         let mut numbers = std::collections::HashMap::new();
         let groups = known.rows.iter().map(|row| {
@@ -153,7 +158,7 @@ impl Model {
         drop(rows);
         let leaf = if known.rows.len() > MANY { 4 } else { 2 };
         let (predictor, checked) = Predictor::fit(&samples, &Growth { leaf, ..Growth::default() })?;
-        Some(Model { fingerprint, checked, values: samples.values, predictor, task })
+        Some(Model { fingerprint, checked, values: samples.values, predictor, task, shown: known.shown.clone() })
     }
 
     /// What is said of materials, on the property's axis.
@@ -166,7 +171,7 @@ impl Model {
             rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| {
                 let at = from + at;
                 let unseen = wanted.unseen.index_axis(Axis(0), at);
-                ground.frame.write(wanted.compositions[at], unseen, wanted.rows[at], self.task, out);
+                ground.frame.write(wanted.compositions[at], unseen, wanted.rows[at], &self.shown, out);
             });
             let heads: Option<Vec<f32>> =
                 self.task.map(|task| wanted.mean.slice(ndarray::s![from..to, task]).to_vec());

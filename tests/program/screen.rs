@@ -1,0 +1,117 @@
+//! Predicting and screening, as a lab does it.
+
+use serde_json::Value;
+
+use crate::program::{Lab, command, text};
+use crate::server::{Server, poll};
+
+const METALS: [&str; 12] = ["Al", "Cr", "Fe", "Hf", "Mo", "Nb", "Ni", "Ta", "Ti", "V", "W", "Zr"];
+
+/// A lab with nitrides, carbides and borides, of which those of zirconium have no density.
+fn lab() -> Lab {
+    let lab = Lab::empty();
+    let mut rows = String::from("run,formula,gap,rho,note\n");
+    for (i, metal) in METALS.iter().enumerate() {
+        for (j, other) in ["N", "C", "B"].iter().enumerate() {
+            let density = if *metal == "Zr" { String::new() } else { (4.0 + 0.8 * i as f64 + 0.3 * j as f64).to_string() };
+            rows.push_str(&format!("{metal}{other},{metal}{other},{},{density},\n", 0.1 + 0.1 * j as f64));
+        }
+    }
+    let done = lab.ingest(&rows, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    lab
+}
+
+fn rows(csv: &str) -> Vec<Vec<&str>> {
+    csv.lines().map(|line| line.split(',').collect()).collect()
+}
+
+#[test]
+fn a_file_of_formulas_comes_back_with_what_is_said_of_them() {
+    let lab = lab();
+    let at = |name: &str| lab.folder.path().join(name);
+    std::fs::write(at("c.csv"), "no,Formula\n1,TiN\n2,ZrN\n3,Ti0.5Zr0.5N\n4,2-Feb\n").unwrap();
+    std::fs::write(at("spec.json"), r#"{"targets": [{"property": "density", "max": 30}]}"#).unwrap();
+    let (candidates, spec, out) = (at("c.csv"), at("spec.json"), at("out.csv"));
+    let arguments = ["screen", text(&candidates), "--spec", text(&spec), "--property", "band_gap", "--out", text(&out)];
+    let done = lab.run(&arguments);
+    assert_eq!((done.code, done.text().as_str()), (Some(0), ""), "{}", done.err);
+    let written = std::fs::read_to_string(&out).unwrap();
+    let rows = rows(&written);
+    let column = |name: &str| rows[0].iter().position(|own| *own == name).unwrap_or_else(|| panic!("{name} in {:?}", rows[0]));
+    let (verdict, evidence, error) = (column("verdict"), column("density_evidence"), column("error"));
+    assert_eq!((column("no"), column("Formula"), rows.len()), (0, 1, 5), "the own columns come first");
+    assert_eq!((rows[1][verdict], rows[1][evidence]), ("pass", "measured"));
+    for predicted in [2, 3] {
+        let row = &rows[predicted];
+        assert_eq!((row[verdict], row[evidence]), ("unknown", "predicted"), "{row:?}");
+        let number = |name: &str| row[column(name)].parse::<f64>().unwrap();
+        assert!(number("density_lower") < number("density") && number("density") < number("density_upper"));
+        assert!(number("probability") > 0.9);
+    }
+    assert!(rows[4][error].contains("2-Feb") && rows[4][verdict].is_empty(), "{:?}", rows[4]);
+
+    // the same as a document; and an exit code for scripts where nothing can meet the spec
+    let json = lab.run(&["screen", text(&candidates), "--property", "density", "--format", "json"]).json();
+    assert_eq!(json["results"][1]["properties"]["density"]["neighbours"].as_array().unwrap().len(), 3);
+    std::fs::write(at("known.csv"), "formula\nTiN\nWC\n").unwrap();
+    std::fs::write(at("spec.json"), r#"{"targets": [{"property": "density", "min": 29}]}"#).unwrap();
+    let none = lab.run(&["screen", text(&at("known.csv")), "--spec", text(&spec)]);
+    assert_eq!(none.code, Some(4), "{}", none.err);
+    assert!(none.text().contains("2 fail"), "{}", none.text());
+
+    for (file, words) in [("a,b\n1,2\n", "--formula"), ("formula\n", "no row"), ("", "no row")] {
+        std::fs::write(at("bad.csv"), file).unwrap();
+        lab.run(&["screen", text(&at("bad.csv")), "--property", "density"]).failed(2, &[words]);
+    }
+    lab.run(&["screen", text(&candidates)]).failed(2, &["spec"]);
+    lab.run(&["screen", text(&candidates), "--property", "densitty"]).failed(2, &["density"]);
+    lab.run(&["screen", text(&candidates), "--formula", "x", "--property", "density"]).failed(2, &["no column x"]);
+}
+
+#[test]
+fn predictions_made_ahead_are_in_every_answer() {
+    let lab = lab();
+    let spec = r#"{"targets": [{"property": "density", "min": 1}], "filter": "elements HAS \"Zr\""}"#;
+    let ask = || lab.suggest(spec, &["--format", "json"]);
+    let json = |ended: crate::program::Ended| -> Value { serde_json::from_slice(&ended.out).unwrap() };
+    let before = json(ask());
+    assert!(before["meta"]["unpredicted"]["density"].as_str().unwrap().contains("matgenome predict"), "{before}");
+    let done = lab.run(&["predict"]);
+    assert_eq!((done.code, done.text().as_str()), (Some(0), "2 properties are predicted\n"), "{}", done.err);
+    let after = json(ask());
+    assert_eq!(after["meta"].get("unpredicted"), None);
+    let target = &after["candidates"][0]["targets"][0];
+    assert_eq!((target["evidence"].as_str(), target["verdict"].as_str()), (Some("predicted"), Some("unknown")));
+    assert!(target["neighbours"][0]["value"].is_number() && target["neighbours"][0]["distance"].is_number(), "{target}");
+    lab.run(&["predict", "densitty"]).failed(2, &["density"]);
+}
+
+#[test]
+fn a_server_predicts_in_the_background_and_screens() {
+    let lab = lab();
+    let mut serving = command(&["serve", "--listen", "127.0.0.1:0", "--no-bundled", "--data", text(&lab.data())]);
+    serving.env_remove("MATGENOME_NO_PREDICTIONS");
+    let server = Server::run(serving);
+    poll("predictions", || {
+        let health = server.get("/healthz").json();
+        (health["predicted"]["ready"] == 2 && health["predicted"]["of"] == 2).then_some(())
+    });
+    let question = br#"{"candidates": [{"formula": "TiN"}, {"formula": "ZrN"}, {"formula": "?"}],
+        "spec": {"targets": [{"property": "density", "min": 1}]}}"#;
+    let answer = server.post("/v1/screen", question);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let results = answer.json()["results"].clone();
+    assert_eq!(results[0]["properties"]["density"]["evidence"], "measured");
+    assert_eq!(results[1]["properties"]["density"]["evidence"], "predicted");
+    assert!(results[2]["error"].is_string());
+    let many = format!(r#"{{"candidates": [{}], "properties": ["density"]}}"#, vec![r#"{"formula": "TiN"}"#; 1001].join(","));
+    for (body, status, pointer) in [
+        (many.as_str(), 422, "/candidates"),
+        (r#"{"candidates": [{"formula": "TiN"}], "properties": ["x"]}"#, 422, "/properties/0"),
+        (r#"{"candidates": [{"formula": "TiN", "x": 1}]}"#, 422, "/candidates/0/x"),
+    ] {
+        let refused = server.post("/v1/screen", body.as_bytes());
+        assert_eq!((refused.status, refused.json()["pointer"].as_str()), (status, Some(pointer)), "{}", refused.text());
+    }
+}
