@@ -8,9 +8,9 @@ use datasets::record::Evidence;
 use serde::Serialize;
 
 use crate::belief::Belief;
+use crate::prediction::NO_PICK;
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
-use crate::prediction::NO_PICK;
 use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;

@@ -237,11 +237,7 @@ pub fn screen(
 }
 
 /// The spec in the terms of the score, and whose evidence may count.
-fn wanted(
-    snapshot: &Snapshot,
-    question: &ScreenSpec,
-    viewer: Viewer,
-) -> Result<(Option<Resolved>, Scope), HubError> {
+fn wanted(snapshot: &Snapshot, question: &ScreenSpec, viewer: Viewer) -> Result<(Option<Resolved>, Scope), HubError> {
     let Some(spec) = &question.spec else { return Ok((None, snapshot.visible(viewer))) };
     if spec.filter.is_some() {
         let message = "a filter chooses among the materials of the hub: leave it out, or ask `suggest`";
@@ -331,7 +327,8 @@ fn say<'c>(
     encoded: &mut Option<prediction::Encoded<'c>>,
 ) -> Result<Said, HubError> {
     let known = snapshot.beliefs(scope, property, None);
-    let mut beliefs: Vec<Option<Belief>> = read.par_iter().map(|read| of_phases(&known, &read.rows, snapshot)).collect();
+    let mut beliefs: Vec<Option<Belief>> =
+        read.par_iter().map(|read| of_phases(&known, &read.rows, snapshot)).collect();
     let mut distances = vec![None; read.len()];
     let missing: Vec<usize> = (0..read.len()).filter(|i| beliefs[*i].is_none()).collect();
     if missing.is_empty() || !predicts {
@@ -374,7 +371,11 @@ fn of_phases(known: &Beliefs, rows: &[u32], snapshot: &Snapshot) -> Option<Belie
     let middle = found[(found.len() - 1) / 2];
     let own = found.iter().map(|belief| belief.sd.powi(2)).sum::<f64>() / n;
     let spread = found.iter().map(|belief| (belief.mean - middle.mean).powi(2)).sum::<f64>() / n;
-    Some(Belief { sd: floor_sd(middle.mean, (own + spread).sqrt()), count: found.iter().map(|b| b.count).sum(), ..middle })
+    Some(Belief {
+        sd: floor_sd(middle.mean, (own + spread).sqrt()),
+        count: found.iter().map(|b| b.count).sum(),
+        ..middle
+    })
 }
 
 fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbours: bool) -> ScreenValue {
@@ -471,7 +472,12 @@ fn judge(snapshot: &Snapshot, spec: &Resolved, unknown: Unknown, said: &[Said], 
 
 /// What is believed of a target's property where it is asked at a temperature: what is known there, and of a prediction only that it
 /// is of the reference condition.
-fn believed_at(snapshot: &Snapshot, target: &Target, belief: Option<Belief>, material: &Option<String>) -> Option<Belief> {
+fn believed_at(
+    snapshot: &Snapshot,
+    target: &Target,
+    belief: Option<Belief>,
+    material: &Option<String>,
+) -> Option<Belief> {
     let Some(at) = target.at else { return belief };
     let row = material.as_ref().and_then(|id| snapshot.materials.row(id));
     let known = row.and_then(|row| target.beliefs.get(row, snapshot.materials.len()));

@@ -468,7 +468,16 @@ fn by_properties(
         let inv_tolerance = 1.0 / beliefs.population().spread;
         let window = Window { lo: belief.mean, hi: belief.mean, inv_tolerance, weight: 1.0 };
         let (subject, unit) = (Subject::Property(property), property.unit.clone());
-        targets.push(Target { subject, beliefs, window, required: false, unit, shown: None, at: None, unpredicted: None });
+        targets.push(Target {
+            subject,
+            beliefs,
+            window,
+            required: false,
+            unit,
+            shown: None,
+            at: None,
+            unpredicted: None,
+        });
     }
     mask.and(&shares)?;
     subject.own.iter().for_each(|row| mask.set(*row as usize, false));

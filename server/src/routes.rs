@@ -256,7 +256,8 @@ pub(crate) async fn screen(
         let detail = format!(
             "{count} candidates; at most {MAX_SCREENED} in one request: ask in parts, or on the command line (`matgenome screen`)"
         );
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-spec", "The question cannot be answered", detail);
+        let problem =
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-spec", "The question cannot be answered", detail);
         return Err(Problem { pointer: Some("/candidates".to_owned()), ..problem });
     }
     let asked = move |hub: &Hub| Ok(Json(hub.screen(&spec, Viewer::Public, &mut |_, _| true)?));

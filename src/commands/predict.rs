@@ -25,8 +25,7 @@ pub async fn run(common: &Common, keys: &[String]) -> Result<u8, Failure> {
     bar.clear();
     done?;
     let asked = wanted.map_or_else(|| snapshot.predictable(), <[_]>::to_vec);
-    let without: Vec<&str> =
-        asked.iter().filter(|p| snapshot.predicted(p).is_none()).map(|p| p.key.as_str()).collect();
+    let without: Vec<&str> = asked.iter().filter(|p| snapshot.predicted(p).is_none()).map(|p| p.key.as_str()).collect();
     print(format!("{} properties are predicted", asked.len() - without.len()))?;
     if !without.is_empty() {
         print(format!("too little is known to predict {}", without.join(", ")))?;

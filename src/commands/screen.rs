@@ -42,8 +42,7 @@ pub async fn run(common: &Common, arguments: &Screen) -> Result<u8, Failure> {
         }
     };
     let candidates = file.rows.iter().map(|row| ScreenCandidate::of(row.get(file.formula).unwrap_or_default()));
-    let question =
-        ScreenSpec { candidates: candidates.collect(), spec, properties: arguments.property.clone() };
+    let question = ScreenSpec { candidates: candidates.collect(), spec, properties: arguments.property.clone() };
     let hub = open::hub_to_list(common).await?;
     let bar = Bar::new();
     let mut watch = |done: usize, total: usize| {
@@ -105,7 +104,9 @@ impl File {
         };
         let columns = || header.iter().collect::<Vec<_>>().join(", ");
         let formula = formula.ok_or_else(|| match named {
-            Some(named) => Failure::usage(format!("candidates {shown}: there is no column {named}; there are {}", columns())),
+            Some(named) => {
+                Failure::usage(format!("candidates {shown}: there is no column {named}; there are {}", columns()))
+            }
             None => Failure::usage(format!(
                 "candidates {shown}: no column is called formula or composition; name one with --formula COLUMN: {}",
                 columns()
@@ -146,7 +147,9 @@ fn people(answer: &ScreenAnswer) -> String {
     }
     let mut header = vec!["formula".to_owned()];
     header.extend(judged.then(|| ["verdict", "probability"].map(String::from)).into_iter().flatten());
-    header.extend(keys.iter().flat_map(|(key, unit)| [format!("{key} [{unit}]"), "90 % interval".into(), "evidence".into()]));
+    header.extend(
+        keys.iter().flat_map(|(key, unit)| [format!("{key} [{unit}]"), "90 % interval".into(), "evidence".into()]),
+    );
     let mut shown = table(["formula"]);
     shown.set_header(header);
     for result in answer.results.iter().take(SHOWN) {

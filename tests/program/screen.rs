@@ -13,7 +13,8 @@ fn lab() -> Lab {
     let mut rows = String::from("run,formula,gap,rho,note\n");
     for (i, metal) in METALS.iter().enumerate() {
         for (j, other) in ["N", "C", "B"].iter().enumerate() {
-            let density = if *metal == "Zr" { String::new() } else { (4.0 + 0.8 * i as f64 + 0.3 * j as f64).to_string() };
+            let density =
+                if *metal == "Zr" { String::new() } else { (4.0 + 0.8 * i as f64 + 0.3 * j as f64).to_string() };
             rows.push_str(&format!("{metal}{other},{metal}{other},{},{density},\n", 0.1 + 0.1 * j as f64));
         }
     }
@@ -38,7 +39,8 @@ fn a_file_of_formulas_comes_back_with_what_is_said_of_them() {
     assert_eq!((done.code, done.text().as_str()), (Some(0), ""), "{}", done.err);
     let written = std::fs::read_to_string(&out).unwrap();
     let rows = rows(&written);
-    let column = |name: &str| rows[0].iter().position(|own| *own == name).unwrap_or_else(|| panic!("{name} in {:?}", rows[0]));
+    let column =
+        |name: &str| rows[0].iter().position(|own| *own == name).unwrap_or_else(|| panic!("{name} in {:?}", rows[0]));
     let (verdict, evidence, error) = (column("verdict"), column("density_evidence"), column("error"));
     assert_eq!((column("no"), column("Formula"), rows.len()), (0, 1, 5), "the own columns come first");
     assert_eq!((rows[1][verdict], rows[1][evidence]), ("pass", "measured"));
@@ -60,7 +62,7 @@ fn a_file_of_formulas_comes_back_with_what_is_said_of_them() {
     assert_eq!(none.code, Some(4), "{}", none.err);
     assert!(none.text().contains("2 fail"), "{}", none.text());
 
-    for (file, words) in [("a,b\n1,2\n", "--formula"), ("formula\n", "no row"), ("", "no row")] {
+    for (file, words) in [("a,b\n1,2\n", "--formula"), ("formula\n", "no row"), ("", "no column")] {
         std::fs::write(at("bad.csv"), file).unwrap();
         lab.run(&["screen", text(&at("bad.csv")), "--property", "density"]).failed(2, &[words]);
     }
@@ -83,7 +85,10 @@ fn predictions_made_ahead_are_in_every_answer() {
     assert_eq!(after["meta"].get("unpredicted"), None);
     let target = &after["candidates"][0]["targets"][0];
     assert_eq!((target["evidence"].as_str(), target["verdict"].as_str()), (Some("predicted"), Some("unknown")));
-    assert!(target["neighbours"][0]["value"].is_number() && target["neighbours"][0]["distance"].is_number(), "{target}");
+    assert!(
+        target["neighbours"][0]["value"].is_number() && target["neighbours"][0]["distance"].is_number(),
+        "{target}"
+    );
     lab.run(&["predict", "densitty"]).failed(2, &["density"]);
 }
 
@@ -105,7 +110,8 @@ fn a_server_predicts_in_the_background_and_screens() {
     assert_eq!(results[0]["properties"]["density"]["evidence"], "measured");
     assert_eq!(results[1]["properties"]["density"]["evidence"], "predicted");
     assert!(results[2]["error"].is_string());
-    let many = format!(r#"{{"candidates": [{}], "properties": ["density"]}}"#, vec![r#"{"formula": "TiN"}"#; 1001].join(","));
+    let many =
+        format!(r#"{{"candidates": [{}], "properties": ["density"]}}"#, vec![r#"{"formula": "TiN"}"#; 1001].join(","));
     for (body, status, pointer) in [
         (many.as_str(), 422, "/candidates"),
         (r#"{"candidates": [{"formula": "TiN"}], "properties": ["x"]}"#, 422, "/properties/0"),

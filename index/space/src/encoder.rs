@@ -494,7 +494,10 @@ mod tests {
     #[test]
     fn the_order_of_materials_changes_nothing() {
         let compositions = pairs();
-        let encoder = Encoder::new(vec![Learned { name: "a".to_owned(), scale: Scale { middle: 2.0, spread: 3.0 }, labels: 1 }], 5);
+        let encoder = Encoder::new(
+            vec![Learned { name: "a".to_owned(), scale: Scale { middle: 2.0, spread: 3.0 }, labels: 1 }],
+            5,
+        );
         let forth: Vec<&Composition> = compositions.iter().collect();
         let back: Vec<&Composition> = compositions.iter().rev().collect();
         let (a, b) = (encoder.encode(&forth).0, encoder.encode(&back).0);

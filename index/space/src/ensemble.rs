@@ -196,9 +196,7 @@ mod tests {
     fn trained(lie: f32) -> Ensemble {
         let all = compositions();
         let number = |c: &Composition| c.parts().iter().map(|(z, f)| f32::from(*z) * f).sum::<f32>();
-        let of = |(at, c): (usize, &Composition)| {
-            (at as u32, number(c) + if fold_of(c, 3) == 1 { lie } else { 0.0 })
-        };
+        let of = |(at, c): (usize, &Composition)| (at as u32, number(c) + if fold_of(c, 3) == 1 { lie } else { 0.0 });
         let task = Task { name: "number".to_owned(), labels: all.iter().enumerate().map(of).collect() };
         let training = Training { steps: 100, batch: 64, ..Training::default() };
         Ensemble::train(&all, &[task], 3, &training, &mut |_, _| true).unwrap()

@@ -65,10 +65,12 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Growth {
-        Growth { trees: 160, tried: 0.34, leaf: 2, samples: 8_000, seed: 1 }
+        Growth { trees: 160, tried: 0.2, leaf: 2, samples: 8_000, seed: 1 }
     }
 }
 
+/// Columns that are tried at a split, at least, where there are so many.
+const FEWEST: usize = 4;
 /// The share of groups, and of clusters, that a tree does not see.
 const LEFT_OUT: f64 = 0.2;
 
@@ -111,7 +113,13 @@ pub struct Unseen {
 
 impl Forest {
     /// Grows trees on samples with values, each of a group and of a cluster.
-    pub fn grow(columns: &Columns, values: &[f32], groups: &[u32], clusters: &[u32], growth: &Growth) -> (Forest, Unseen) {
+    pub fn grow(
+        columns: &Columns,
+        values: &[f32],
+        groups: &[u32],
+        clusters: &[u32],
+        growth: &Growth,
+    ) -> (Forest, Unseen) {
         let rows = values.len();
         let count = |of: &[u32]| of.iter().max().map_or(0, |most| *most as usize + 1);
         let (group_count, cluster_count) = (count(groups), count(clusters));
@@ -245,7 +253,7 @@ fn grow_tree(
     let leaf = |value: f32| Branch { column: LEAF, value, children: 0, missing_low: false };
     let mut tree = vec![leaf(0.0)];
     let mut open = vec![(0usize, 0usize, samples.len())];
-    let tried = ((columns.count() as f64 * growth.tried).ceil() as usize).clamp(1, columns.count().max(1));
+    let tried = ((columns.count() as f64 * growth.tried).ceil() as usize).clamp(columns.count().clamp(1, FEWEST), columns.count().max(1));
     let mut order: Vec<usize> = (0..columns.count().min(usize::from(LEAF))).collect();
     let (mut numbers, mut wanted) = (Vec::<f32>::new(), Vec::<f32>::new());
     while let Some((at, from, to)) = open.pop() {

@@ -25,6 +25,9 @@ const REFERENCES: usize = 1_500;
 /// Clusters that are left out, at most, and samples of each at least.
 const CLUSTERS: usize = 12;
 const PER_CLUSTER: usize = 8;
+/// How wrong all encoders and all trees are, over how wrong the one encoder and the few trees are that have not seen a sample: on the
+/// validation files of the benchmark of CrabNet intervals without it held 92 to 96 of 100 values.
+const TOGETHER: f64 = 0.85;
 /// Queries whose distances are computed in one go.
 const BLOCK: usize = 512;
 
@@ -191,9 +194,8 @@ fn slopes(cases: &[[f64; 3]]) -> [f64; 2] {
     let n = cases.len().max(1) as f64;
     let mean = |of: usize| cases.iter().map(|case| case[of]).sum::<f64>() / n;
     let means = [mean(0), mean(1), mean(2)];
-    let product = |a: usize, b: usize| {
-        cases.iter().map(|case| (case[a] - means[a]) * (case[b] - means[b])).sum::<f64>() / n
-    };
+    let product =
+        |a: usize, b: usize| cases.iter().map(|case| (case[a] - means[a]) * (case[b] - means[b])).sum::<f64>() / n;
     let (aa, bb, ab) = (product(0, 0) + 1e-3, product(1, 1) + 1e-3, product(0, 1));
     let (ay, by) = (product(0, 2), product(1, 2));
     let determinant = aa * bb - ab * ab;
@@ -383,7 +385,7 @@ impl Predictor {
             };
             seen.iter().map(case).filter(|case| case.iter().all(|x| x.is_finite())).collect()
         };
-        let scale = Scale::fit(&cases(&near), &cases(&far));
+        let mut scale = Scale::fit(&cases(&near), &cases(&far));
         let said = |of: &dyn Fn(usize) -> (f32, f32, f32)| -> Vec<Predicted> {
             let one = |at: usize| {
                 let (mean, spread, distance) = of(at);
@@ -395,6 +397,9 @@ impl Predictor {
             (0..n).map(one).collect()
         };
         let checked = Checked { near: said(&near), far: said(&far) };
+        if rest.is_some() {
+            scale.near *= TOGETHER;
+        }
         Some((Predictor { plain, rest, blend, scale, standard, references, samples: n }, checked))
     }
 
@@ -427,7 +432,8 @@ impl Predictor {
 
 /// The blend of the least mean error; each case is the value, and what trees, encoder and correction say.
 fn best_blend(cases: &[[f32; 4]]) -> Blend {
-    let steps = (0..=10).flat_map(|a| (0..=10 - a).map(move |b| Blend { plain: a as f32 / 10.0, rest: b as f32 / 10.0 }));
+    let steps =
+        (0..=10).flat_map(|a| (0..=10 - a).map(move |b| Blend { plain: a as f32 / 10.0, rest: b as f32 / 10.0 }));
     let wrong = |blend: Blend| -> f64 {
         cases.iter().map(|&[value, plain, head, rest]| f64::from((blend.mix(plain, head, rest) - value).abs())).sum()
     };
@@ -478,7 +484,8 @@ mod tests {
                 (held(&checked.near, &known.values), held(&checked.far, &known.values), held(&said, &unseen.values));
             assert!((0.88..0.93).contains(&near) && far > 0.86 && (0.87..0.94).contains(&new), "{near} {far} {new}");
             let wrong = |of: &dyn Fn(usize) -> f32| {
-                unseen.values.iter().enumerate().map(|(at, value)| f64::from((of(at) - value).abs())).sum::<f64>() / 2000.0
+                unseen.values.iter().enumerate().map(|(at, value)| f64::from((of(at) - value).abs())).sum::<f64>()
+                    / 2000.0
             };
             let mean = known.values.iter().sum::<f32>() / 1500.0;
             assert!(wrong(&|at| said[at].mean) < 0.4 * wrong(&|_| mean));

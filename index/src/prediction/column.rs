@@ -125,13 +125,7 @@ fn place(folder: &Path, key: &str) -> PathBuf {
 
 /// Writes a column in place of the one before.
 pub(super) fn save(folder: &Path, key: &str, stamp: u64, fingerprint: u64, column: &Column) -> io::Result<()> {
-    let head = Head {
-        format: FORMAT,
-        stamp,
-        fingerprint,
-        rows: column.mean.len(),
-        samples: column.samples.len(),
-    };
+    let head = Head { format: FORMAT, stamp, fingerprint, rows: column.mean.len(), samples: column.samples.len() };
     let numbers = column.mean.iter().chain(&column.half).map(|x| x.to_bits()).chain(column.samples.iter().copied());
     write(&place(folder, key), &head, numbers.flat_map(u32::to_le_bytes))
 }

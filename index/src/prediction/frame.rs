@@ -46,7 +46,12 @@ impl Frame {
         });
         let broad = broad.collect();
         let composed = compositions.of_row.iter().filter(|at| **at != NONE).count();
-        Frame { materials: snapshot.materials.len(), composed, tasks: learned.iter().map(|t| t.name.clone()).collect(), broad }
+        Frame {
+            materials: snapshot.materials.len(),
+            composed,
+            tasks: learned.iter().map(|t| t.name.clone()).collect(),
+            broad,
+        }
     }
 
     /// The place of a property among the tasks.

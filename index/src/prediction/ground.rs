@@ -67,7 +67,8 @@ pub fn tasks(snapshot: &Snapshot, compositions: &Compositions) -> Vec<Task> {
     let task = |property: &&Property| {
         let beliefs = snapshot.beliefs(&scope, property, None);
         let places = beliefs.row.iter().map(|row| compositions.of_row[*row as usize]);
-        let mut known: Vec<(u32, f64)> = places.zip(beliefs.mean.iter().copied()).filter(|(at, x)| *at != NONE && x.is_finite()).collect();
+        let mut known: Vec<(u32, f64)> =
+            places.zip(beliefs.mean.iter().copied()).filter(|(at, x)| *at != NONE && x.is_finite()).collect();
         known.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let groups = known.chunk_by(|a, b| a.0 == b.0);
         let labels: Vec<(u32, f32)> = groups.map(|group| (group[0].0, median(group) as f32)).collect();

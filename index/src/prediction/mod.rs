@@ -221,8 +221,7 @@ impl Predictions {
             let (unseen, mean) = (take(&encoded.said.unseen), take(&encoded.said.mean));
             let compositions: Vec<&Composition> = places.iter().map(|at| encoded.compositions[*at]).collect();
             let rows: Vec<Option<u32>> = places.iter().map(|at| encoded.rows[*at]).collect();
-            let wanted =
-                Wanted { compositions: &compositions, rows: &rows, unseen: unseen.view(), mean: mean.view() };
+            let wanted = Wanted { compositions: &compositions, rows: &rows, unseen: unseen.view(), mean: mean.view() };
             all.extend(learned.model.say(&ground, &wanted).into_iter().map(|said| within(property, said)));
         }
         Ok(all)

@@ -141,7 +141,13 @@ impl Model {
         let mut rows = vec![0f32; known.rows.len() * width];
         rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| {
             let row = known.rows[at];
-            ground.frame.write(ground.composition(row), said.unseen.index_axis(Axis(0), at), Some(row), &known.shown, out);
+            ground.frame.write(
+                ground.composition(row),
+                said.unseen.index_axis(Axis(0), at),
+                Some(row),
+                &known.shown,
+                out,
+            );
         });
         let mut numbers = std::collections::HashMap::new();
         let groups = known.rows.iter().map(|row| {
@@ -173,8 +179,7 @@ impl Model {
                 let unseen = wanted.unseen.index_axis(Axis(0), at);
                 ground.frame.write(wanted.compositions[at], unseen, wanted.rows[at], &self.shown, out);
             });
-            let heads: Option<Vec<f32>> =
-                self.task.map(|task| wanted.mean.slice(ndarray::s![from..to, task]).to_vec());
+            let heads: Option<Vec<f32>> = self.task.map(|task| wanted.mean.slice(ndarray::s![from..to, task]).to_vec());
             let places = places_of(&rows, width);
             said.extend(self.predictor.predict(&Asked { rows: &rows, heads: heads.as_deref(), places: places.view() }));
         }

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::world::{Write as _, ingest, measured, open, record, terms, value, wait};
 
-const METALS: [&str; 20] =
-    ["Al", "Ca", "Co", "Cr", "Cu", "Fe", "Hf", "Mg", "Mn", "Mo", "Nb", "Ni", "Sc", "Ta", "Ti", "V", "W", "Y", "Zn", "Zr"];
+const METALS: [&str; 20] = [
+    "Al", "Ca", "Co", "Cr", "Cu", "Fe", "Hf", "Mg", "Mn", "Mo", "Nb", "Ni", "Sc", "Ta", "Ti", "V", "W", "Y", "Zn", "Zr",
+];
 const OTHERS: [&str; 6] = ["B", "C", "N", "O", "P", "S"];
 
 /// Compounds of a metal and another element: all have a density, all but those of manganese a hardness that follows the metal.
@@ -56,7 +57,9 @@ fn column(hub: &Hub, key: &str) -> Vec<(String, u32, u32)> {
     let snapshot = hub.snapshot();
     let column = snapshot.predicted(property(key)).unwrap();
     let ids = snapshot.materials.id.iter().map(|id| id.unwrap().to_owned());
-    ids.zip(column.mean.iter().zip(&column.half)).map(|(id, (mean, half))| (id, mean.to_bits(), half.to_bits())).collect()
+    ids.zip(column.mean.iter().zip(&column.half))
+        .map(|(id, (mean, half))| (id, mean.to_bits(), half.to_bits()))
+        .collect()
 }
 
 fn screen(hub: &Hub, question: &Value, viewer: Viewer) -> Result<ScreenAnswer, HubError> {
@@ -92,10 +95,18 @@ fn empty_cells_are_predicted_and_say_so() {
         }
         // what holds little of the other element's effect must not look like what holds much
         let said = |other: &str| {
-            let of = after.candidates.iter().find(|c| c.material == format!("{}Mn", other) || c.material == format!("Mn{other}"));
+            let of = after
+                .candidates
+                .iter()
+                .find(|c| c.material == format!("{}Mn", other) || c.material == format!("Mn{other}"));
             of.unwrap().targets[0].value.unwrap()
         };
-        assert!(said("S") > said("B"), "sulphides are the hardest here, borides the softest: {} {}", said("S"), said("B"));
+        assert!(
+            said("S") > said("B"),
+            "sulphides are the hardest here, borides the softest: {} {}",
+            said("S"),
+            said("B")
+        );
         assert_eq!(after.meta.passing["all"], 0, "what is predicted never passes");
 
         for refuses in [Unknown::Require, Unknown::Ignore] {
@@ -109,7 +120,12 @@ fn empty_cells_are_predicted_and_say_so() {
         // indices of merit take what is predicted of their parts
         let index = json!({"targets": [{"index": "hardness_vickers / density", "goal": "maximize"}], "filter": "elements HAS \"Mn\""});
         let answer = hub.suggest(&from_json(index.to_string().as_bytes()).unwrap(), Viewer::Public).unwrap();
-        assert!(answer.candidates.iter().all(|c| c.targets[0].evidence == Evidence::Predicted && c.targets[0].value.is_some()));
+        assert!(
+            answer
+                .candidates
+                .iter()
+                .all(|c| c.targets[0].evidence == Evidence::Predicted && c.targets[0].value.is_some())
+        );
 
         // predictions are of room temperature
         let hot = json!({"targets": [{"property": "hardness_vickers", "min": 500, "at": {"temperature": {"value": 900, "unit": "K"}}}]});
@@ -130,7 +146,8 @@ fn predictions_do_not_depend_on_the_way_to_them() {
         // new materials, and a value of an old one that changes
         let mut table = Table::open_or_create(way.path()).await.unwrap();
         ingest(&mut table, &all[80..], usize::MAX).await;
-        let other = record("lab/AlN").formula("AlN").says(measured("density", 3.7)).says(measured("hardness_vickers", 900.0));
+        let other =
+            record("lab/AlN").formula("AlN").says(measured("density", 3.7)).says(measured("hardness_vickers", 900.0));
         ingest(&mut table, &[other.clone()], usize::MAX).await;
         assert!(hub.refresh().await.unwrap());
         assert!(hub.snapshot().predicted(property("density")).is_none(), "not of this version yet");
@@ -213,7 +230,9 @@ fn a_property_of_a_dataset_s_own_is_predicted_for_whoever_sees_it() {
         let info = datasets::catalogue::DatasetInfo { properties: vec![wear], ..terms("vault") };
         let own = |(i, r): (usize, &Record)| {
             let rate = 1e-6 * 1.1f64.powi((i / OTHERS.len()) as i32);
-            record(&r.id.replace("lab/", "vault/")).formula(r.formula.as_ref().unwrap()).says(measured("vault:pin_wear", rate))
+            record(&r.id.replace("lab/", "vault/"))
+                .formula(r.formula.as_ref().unwrap())
+                .says(measured("vault:pin_wear", rate))
         };
         let records: Vec<Record> = compounds("lab").iter().enumerate().filter(|(i, _)| i % 3 != 0).map(own).collect();
         table.upsert(&info, records, None).await.unwrap();
@@ -287,7 +306,10 @@ fn formulas_are_screened_whether_the_hub_holds_them_or_not() {
             (json!({"candidates": [{"formula": "TiN"}]}), ""),
             (json!({"candidates": [{"formula": "TiN"}], "properties": ["densitty"]}), "/properties/0"),
             (json!({"candidates": [{"formula": "TiN"}], "spec": {"targets": []}}), "/spec/targets"),
-            (json!({"candidates": [{"formula": "TiN"}], "spec": {"targets": [{"property": "density", "min": 1}], "filter": "nelements=2"}}), "/spec/filter"),
+            (
+                json!({"candidates": [{"formula": "TiN"}], "spec": {"targets": [{"property": "density", "min": 1}], "filter": "nelements=2"}}),
+                "/spec/filter",
+            ),
         ] {
             match screen(&hub, &wrong, Viewer::Public).unwrap_err() {
                 HubError::Spec(e) => assert_eq!(e.pointer, pointer, "{wrong}"),
