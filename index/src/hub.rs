@@ -214,7 +214,7 @@ impl Hub {
         watch: &mut (dyn FnMut(usize, usize) -> bool + Send),
     ) -> Result<(), HubError> {
         let snapshot = self.snapshot();
-        let all = snapshot.predictable();
+        let all = snapshot.predictable(Viewer::Owner);
         let mut goes_on = |done, total| self.snapshot().version == snapshot.version && watch(done, total);
         self.predictions.make(&snapshot, properties.unwrap_or(&all), &mut goes_on)?;
         if properties.is_none() {
@@ -223,10 +223,10 @@ impl Hub {
         Ok(())
     }
 
-    /// How many properties are predicted, of how many that can be.
-    pub fn predicted(&self) -> (usize, usize) {
+    /// How many properties are predicted, of how many that can be for a viewer.
+    pub fn predicted(&self, viewer: Viewer) -> (usize, usize) {
         let snapshot = self.snapshot();
-        let all = snapshot.predictable();
+        let all = snapshot.predictable(viewer);
         (all.iter().filter(|property| snapshot.predicted(property).is_some()).count(), all.len())
     }
 

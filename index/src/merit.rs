@@ -115,8 +115,8 @@ impl Merit {
     /// `predicts`, parts may be predicted.
     pub fn believed(&self, snapshot: &Snapshot, scope: &Scope, predicts: bool) -> Arc<Beliefs> {
         // a part may be predicted later: then the index is believed anew
-        let ready = |p: &&Property| if predicts && snapshot.predicted(p).is_some() { '1' } else { '0' };
-        let ready: String = self.definitions.iter().map(|p| ready(&p)).collect();
+        let ready = |p: &&'static Property| if predicts && snapshot.predicted(p).is_some() { '1' } else { '0' };
+        let ready: String = self.definitions.iter().map(ready).collect();
         let predicts = ready.contains('1');
         let make = || {
             let known = self.beliefs(snapshot, scope, false);
@@ -141,7 +141,7 @@ impl Merit {
         let of = |p: &&'static Property| {
             if predicts { snapshot.believed(scope, p, None) } else { snapshot.beliefs(scope, p, None) }
         };
-        let parts: Vec<_> = definitions.iter().map(|p| of(p)).collect();
+        let parts: Vec<_> = definitions.iter().map(of).collect();
         let Some(rarest) = parts.iter().min_by_key(|b| b.len()) else { return Beliefs::default() };
         let n = snapshot.materials.len();
         let mut beliefs = Beliefs::default();

@@ -379,6 +379,6 @@ fn health(state: &AppState) -> Health {
         device: hub.as_ref().map(|hub| hub.device().name().to_owned()),
         device_note: hub.as_ref().and_then(|hub| hub.device().describe().note),
         materials: snapshot.as_deref().map(public),
-        predicted: hub.as_ref().map(|hub| hub.predicted()).map(|(ready, of)| Predicted { ready, of }),
+        predicted: hub.as_ref().map(|hub| hub.predicted(Viewer::Public)).map(|(ready, of)| Predicted { ready, of }),
     }
 }

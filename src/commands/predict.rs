@@ -24,7 +24,7 @@ pub async fn run(common: &Common, keys: &[String]) -> Result<u8, Failure> {
     let done = tokio::task::block_in_place(|| hub.predict(wanted, &mut watch));
     bar.clear();
     done?;
-    let asked = wanted.map_or_else(|| snapshot.predictable(), <[_]>::to_vec);
+    let asked = wanted.map_or_else(|| snapshot.predictable(Viewer::Owner), <[_]>::to_vec);
     let without: Vec<&str> = asked.iter().filter(|p| snapshot.predicted(p).is_none()).map(|p| p.key.as_str()).collect();
     print(format!("{} properties are predicted", asked.len() - without.len()))?;
     if !without.is_empty() {

@@ -153,12 +153,9 @@ impl Encoder {
         let kept: Vec<Vec<(u32, f32)>> =
             tasks.iter().map(|task| task.labels.iter().copied().filter(|(at, _)| !held_out(*at)).collect()).collect();
         let scales: Vec<Scale> = kept.iter().map(|labels| Scale::of(labels)).collect();
-        let learned = |((task, labels), scale): ((&Task, &Vec<(u32, f32)>), &Scale)| Learned {
-            name: task.name.clone(),
-            scale: *scale,
-            labels: labels.len() as u32,
-        };
-        let names = tasks.iter().zip(&kept).zip(&scales).map(learned).collect();
+        let learned =
+            |at: usize| Learned { name: tasks[at].name.clone(), scale: scales[at], labels: kept[at].len() as u32 };
+        let names = (0..tasks.len()).map(learned).collect();
         let mut encoder = Encoder::new(names, training.seed);
         let known = Known::new(compositions.len(), &kept, &scales);
         let shares: Vec<f64> = kept.iter().map(|labels| (labels.len() as f64).powf(training.power)).collect();

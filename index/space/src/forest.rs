@@ -253,7 +253,8 @@ fn grow_tree(
     let leaf = |value: f32| Branch { column: LEAF, value, children: 0, missing_low: false };
     let mut tree = vec![leaf(0.0)];
     let mut open = vec![(0usize, 0usize, samples.len())];
-    let tried = ((columns.count() as f64 * growth.tried).ceil() as usize).clamp(columns.count().clamp(1, FEWEST), columns.count().max(1));
+    let tried = ((columns.count() as f64 * growth.tried).ceil() as usize)
+        .clamp(columns.count().clamp(1, FEWEST), columns.count().max(1));
     let mut order: Vec<usize> = (0..columns.count().min(usize::from(LEAF))).collect();
     let (mut numbers, mut wanted) = (Vec::<f32>::new(), Vec::<f32>::new());
     while let Some((at, from, to)) = open.pop() {

@@ -30,7 +30,7 @@ pub(super) type Shown = Vec<bool>;
 /// How the materials of a snapshot become numbers.
 pub(super) struct Frame {
     materials: usize,
-    /// Materials that have a composition.
+    /// Public materials that have a composition.
     composed: usize,
     tasks: Vec<String>,
     /// Places of the broad tasks, with what is known of them.
@@ -45,7 +45,10 @@ impl Frame {
             Some((at, snapshot.beliefs(&scope, property, None)))
         });
         let broad = broad.collect();
-        let composed = compositions.of_row.iter().filter(|at| **at != NONE).count();
+        // what is private must not decide what is looked at
+        let public = snapshot.members(&scope);
+        let is_composed = |row: &usize| compositions.of_row[*row] != NONE && public.get(*row);
+        let composed = (0..compositions.of_row.len()).filter(is_composed).count();
         Frame {
             materials: snapshot.materials.len(),
             composed,

@@ -26,7 +26,7 @@ use space::predictor::{COVERED_DEVIATIONS, Predicted, Standard};
 
 use crate::belief::{At, Belief, Beliefs, floor_sd};
 use crate::properties::fingerprint;
-use crate::scope::Scope;
+use crate::scope::{Scope, Viewer};
 use crate::snapshot::Snapshot;
 use column::{Column, Near};
 use ground::{Compositions, NONE};
@@ -439,11 +439,18 @@ impl Snapshot {
         self.compositions.get_or_init(|| Compositions::of(self))
     }
 
-    /// The properties that can be predicted for whoever sees all datasets: those with enough values.
-    pub fn predictable(&self) -> Vec<&'static Property> {
-        let everything = Scope(vec![true; self.datasets.len()]);
-        let values = |property: &Property| self.measurements.of_property(&property.key).len();
-        self.properties(&everything).filter(|p| values(p) >= space::predictor::FEWEST).collect()
+    /// The properties that can be predicted for a viewer: those with enough values.
+    pub fn predictable(&self, viewer: Viewer) -> Vec<&'static Property> {
+        let visible = self.visible(viewer);
+        self.properties(&visible).filter(|p| self.taught(p) >= space::predictor::FEWEST).collect()
+    }
+
+    /// Materials with a value that may be learned from: what is private must not be counted.
+    fn taught(&self, property: &Property) -> usize {
+        if self.measurements.of_property(&property.key).is_empty() {
+            return 0;
+        }
+        self.beliefs(&ground::scope_of(self, property), property, None).len()
     }
 
     /// What is said of a property of all materials; `None` where nothing is said, or not yet.
@@ -474,10 +481,9 @@ impl Snapshot {
         if self.predicted(property).is_some() {
             return None;
         }
-        let values = self.measurements.of_property(&property.key).len();
         let fewest = space::predictor::FEWEST;
-        Some(if values < fewest {
-            format!("too few values to learn from: {values}, and {fewest} compositions are needed")
+        Some(if self.taught(property) < fewest {
+            format!("too little to learn from: values of {fewest} compositions are needed")
         } else {
             "not predicted yet: a server does it in the background, else `matgenome predict`".to_owned()
         })
