@@ -86,8 +86,10 @@ pub struct Hub {
     predictions: Arc<Predictions>,
     /// Held while the hub moves on, so that no older snapshot comes after a newer one.
     moving: Mutex<()>,
-    /// Told of every new snapshot; who waits there warms and keeps the newest, one at a time.
+    /// Told of every new snapshot.
     moved: tokio::sync::watch::Sender<u64>,
+    /// Starts the task that warms and keeps the newest of them, one at a time.
+    keeper: std::sync::Once,
 }
 
 impl Hub {
@@ -119,6 +121,7 @@ impl Hub {
             predictions,
             moving: Mutex::new(()),
             moved: tokio::sync::watch::Sender::new(0),
+            keeper: std::sync::Once::new(),
         })
     }
 
@@ -172,7 +175,7 @@ impl Hub {
     /// Has the newest snapshot warmed and written to disk by one task in the background: versions that it did not come
     /// to while it was busy are passed over.
     fn warm_and_keep(&self, version: u64) {
-        if self.moved.receiver_count() == 0 {
+        self.keeper.call_once(|| {
             let mut moved = self.moved.subscribe();
             let (data_dir, shown) = (self.data_dir.clone(), Arc::clone(&self.snapshot));
             tokio::spawn(async move {
@@ -189,7 +192,7 @@ impl Hub {
                     }
                 }
             });
-        }
+        });
         self.moved.send_replace(version);
     }
 

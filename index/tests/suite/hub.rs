@@ -206,3 +206,23 @@ fn a_hub_follows_the_commits_of_others() {
         assert_eq!(history[0].what.operation, "delete");
     });
 }
+
+#[test]
+fn a_new_snapshot_is_kept_whoever_else_listens() {
+    wait(async {
+        let (dir, hub) = hub_of(&public_records()).await;
+        let _listens = hub.versions();
+        let mut table = datasets::table::Table::open_or_create(dir.path()).await.unwrap();
+        let new = [record("lab/new").formula("Ge").says(measured("density", 5.32))];
+        crate::world::ingest(&mut table, &new, usize::MAX).await;
+        assert!(hub.refresh().await.unwrap());
+        let place = dir.path().join(format!("snapshots/v{}", hub.snapshot().version));
+        for _ in 0..1000 {
+            if place.is_dir() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("{} is not there", place.display());
+    });
+}
