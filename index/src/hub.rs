@@ -230,7 +230,7 @@ impl Hub {
     pub fn predicted(&self, viewer: Viewer) -> (usize, usize) {
         let snapshot = self.snapshot();
         let all = snapshot.predictable(viewer);
-        (all.iter().filter(|property| snapshot.predicted(property).is_some()).count(), all.len())
+        (all.iter().filter(|property| snapshot.is_predicted(property)).count(), all.len())
     }
 
     /// Makes the public beliefs ahead of the first question about them.

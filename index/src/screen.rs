@@ -4,6 +4,7 @@
 //! composition, and from whatever else is known of the material. A verdict is `pass` or `fail` only on what is known.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use datasets::formula::Formula;
 use datasets::property::{Axis, Property};
@@ -19,7 +20,7 @@ use crate::belief::{Belief, Beliefs, floor_sd};
 use crate::candidate::{NEIGHBOURS, Neighbour, Verdict, native_sd, neighbours};
 use crate::embedding::compose;
 use crate::hub::HubError;
-use crate::prediction::{self, Interval, Learned, NO_PICK, PredictionError, Predictions};
+use crate::prediction::{self, Ground, Learned, NO_PICK, PredictionError, Predictions, Wanted};
 use crate::scope::{Scope, Viewer};
 use crate::search::meets;
 use crate::snapshot::Snapshot;
@@ -149,7 +150,8 @@ struct Said {
     beliefs: Vec<Option<Belief>>,
     /// How far the nearest known material is, of those that are predicted.
     distances: Vec<Option<f32>>,
-    learned: Option<Learned>,
+    /// What it was learned from, where anything is predicted.
+    learned: Arc<Option<Learned>>,
 }
 
 /// Answers what may be said of some formulas. `watch` is told how many properties are done, of how many, and ends it by `false`.
@@ -194,15 +196,17 @@ pub fn screen(
     }
     let unknown = question.spec.as_ref().map_or(Unknown::Predict, |spec| spec.unknown);
     let predicts = unknown == Unknown::Predict || !question.properties.is_empty();
-    let mut encoded = None;
+    let mut asking = Asking { snapshot, predictions, scope: &scope, read: &sound, predicts, ground: None };
     let mut said: Vec<Said> = Vec::new();
     for (done, property) in properties.iter().enumerate() {
         if !watch(done, properties.len()) {
             return Err(PredictionError::Stopped.into());
         }
-        said.push(say(snapshot, predictions, property, &scope, &sound, predicts, &mut encoded)?);
+        said.push(asking.say(property)?);
     }
     let names_neighbours = count <= MAX_WITH_NEIGHBOURS;
+    let places: HashMap<&str, usize> =
+        said.iter().enumerate().map(|(at, said)| (said.property.key.as_str(), at)).collect();
     let whole = sound.par_iter().enumerate().map(|(i, read)| {
         let mut result = results[read.at].clone();
         result.material = match read.rows.as_slice() {
@@ -215,7 +219,8 @@ pub fn screen(
             result.properties.insert(of.property.key.clone(), value(snapshot, of, read, i, names_neighbours));
         }
         if let Some(spec) = &spec {
-            judge(snapshot, spec, unknown, &said, i, &mut result);
+            let believed = |property: &Property| said[places[property.key.as_str()]].beliefs[i];
+            judge(snapshot, spec, unknown, &believed, &mut result);
         }
         result
     });
@@ -316,41 +321,52 @@ impl ScreenCandidate {
     }
 }
 
-/// One property of all candidates: known, or else predicted.
-fn say<'c>(
-    snapshot: &Snapshot,
-    predictions: &Predictions,
-    property: &'static Property,
-    scope: &Scope,
-    read: &'c [Read],
+/// What properties of the candidates are asked with.
+struct Asking<'a> {
+    snapshot: &'a Snapshot,
+    predictions: &'a Predictions,
+    scope: &'a Scope,
+    read: &'a [Read],
     predicts: bool,
-    encoded: &mut Option<prediction::Encoded<'c>>,
-) -> Result<Said, HubError> {
-    let known = snapshot.beliefs(scope, property, None);
-    let mut beliefs: Vec<Option<Belief>> =
-        read.par_iter().map(|read| of_phases(&known, &read.rows, snapshot)).collect();
-    let mut distances = vec![None; read.len()];
-    let missing: Vec<usize> = (0..read.len()).filter(|i| beliefs[*i].is_none()).collect();
-    if missing.is_empty() || !predicts {
-        return Ok(Said { property, beliefs, distances, learned: None });
-    }
-    let learned = predictions.learn(snapshot, property)?;
-    if let Some(learned) = &learned {
-        let encoded = match encoded {
-            Some(encoded) => encoded,
-            None => {
-                let compositions = read.iter().map(|read| &read.composition).collect();
-                let rows = read.iter().map(|read| read.rows.first().copied()).collect();
-                encoded.insert(predictions.encode(compositions, rows)?)
+    /// What predictions rest on, with what the encoders say of the candidates; once it is needed.
+    ground: Option<(Ground<'a>, space::ensemble::Said)>,
+}
+
+impl<'a> Asking<'a> {
+    /// One property of all candidates: known, or else predicted.
+    fn say(&mut self, property: &'static Property) -> Result<Said, HubError> {
+        let (snapshot, read) = (self.snapshot, self.read);
+        let known = snapshot.beliefs(self.scope, property, None);
+        let beliefs = read.par_iter().map(|read| of_phases(&known, &read.rows, snapshot)).collect();
+        let distances = vec![None; read.len()];
+        let mut all = Said { property, beliefs, distances, learned: Arc::new(None) };
+        let missing: Vec<usize> = (0..read.len()).filter(|i| all.beliefs[*i].is_none()).collect();
+        if missing.is_empty() || !self.predicts {
+            return Ok(all);
+        }
+        let (ground, encoded) = match &mut self.ground {
+            Some(ground) => ground,
+            none => {
+                let ground = self.predictions.ground(snapshot)?;
+                let encoded = ground.encode(&read.iter().map(|read| &read.composition).collect::<Vec<_>>());
+                none.insert((ground, encoded))
             }
         };
-        let said = predictions.say(snapshot, property, learned, encoded, &missing)?;
-        for (i, Predicted { mean, half, distance }) in missing.into_iter().zip(said) {
-            beliefs[i] = Some(prediction::belief(property, mean, half));
-            distances[i] = Some(distance);
+        all.learned = self.predictions.learn(ground, property);
+        if let Some(learned) = all.learned.as_ref() {
+            let wanted = |i: &usize| Wanted {
+                composition: &read[*i].composition,
+                row: read[*i].rows.first().copied(),
+                said: *i,
+            };
+            let said = learned.say(ground, property, encoded, &missing.iter().map(wanted).collect::<Vec<_>>());
+            for (i, Predicted { mean, half, distance }) in missing.into_iter().zip(said) {
+                all.beliefs[i] = Some(prediction::belief(property, mean, half));
+                all.distances[i] = Some(distance);
+            }
         }
+        Ok(all)
     }
-    Ok(Said { property, beliefs, distances, learned })
 }
 
 /// What is believed of a formula: what is said of it, else of its phases on the best evidence, by the median.
@@ -381,8 +397,8 @@ fn of_phases(known: &Beliefs, rows: &[u32], snapshot: &Snapshot) -> Option<Belie
 fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbours: bool) -> ScreenValue {
     let property = said.property;
     let Some(belief) = said.beliefs[i] else { return ScreenValue::nothing(property.unit.clone()) };
-    let interval = Interval::of(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
-    let near = match &said.learned {
+    let [lower, upper] = prediction::interval(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
+    let near = match said.learned.as_ref() {
         Some(learned) if names_neighbours && belief.evidence == Evidence::Predicted => {
             learned.nearest(&read.composition, NEIGHBOURS)
         }
@@ -394,8 +410,8 @@ fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbou
     };
     ScreenValue {
         value: Some(belief.value),
-        lower: Some(interval.lower.min(belief.value)),
-        upper: Some(interval.upper.max(belief.value)),
+        lower: Some(lower.min(belief.value)),
+        upper: Some(upper.max(belief.value)),
         sd: Some(native_sd(property.axis, belief.value, belief.sd)),
         unit: property.unit.clone(),
         evidence: belief.evidence,
@@ -422,17 +438,20 @@ impl ScreenValue {
 }
 
 /// Score, probability and verdict of one candidate, and the values of indices of merit.
-fn judge(snapshot: &Snapshot, spec: &Resolved, unknown: Unknown, said: &[Said], i: usize, result: &mut ScreenResult) {
-    let places: HashMap<&str, usize> =
-        said.iter().enumerate().map(|(at, said)| (said.property.key.as_str(), at)).collect();
-    let of_property = |property: &Property| said[places[property.key.as_str()]].beliefs[i];
+fn judge(
+    snapshot: &Snapshot,
+    spec: &Resolved,
+    unknown: Unknown,
+    believed: &dyn Fn(&Property) -> Option<Belief>,
+    result: &mut ScreenResult,
+) {
     let (mut sum, mut weights, mut probability) = (0.0, 0.0, None);
     let (mut fails, mut unclear) = (false, false);
     for target in &spec.targets {
         let belief = match &target.subject {
-            Subject::Property(property) => believed_at(snapshot, target, of_property(property), &result.material),
+            Subject::Property(property) => believed_at(snapshot, target, believed(property), &result.material),
             Subject::Index(merit) => {
-                let parts: Option<Vec<Belief>> = merit.definitions().iter().map(|p| of_property(p)).collect();
+                let parts: Option<Vec<Belief>> = merit.definitions().iter().map(|p| believed(p)).collect();
                 let belief = parts.and_then(|parts| merit.belief(&parts));
                 result.properties.insert(merit.text().to_owned(), of_index(belief, merit.axis(), merit.unit()));
                 belief

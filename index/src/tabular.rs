@@ -66,7 +66,7 @@ pub fn screened(answer: &ScreenAnswer) -> (Vec<String>, Vec<Vec<String>>) {
     names.push("error".into());
     let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
     let cells = |result: &ScreenResult| {
-        let mut cells = Vec::with_capacity(names.len());
+        let mut cells = Vec::new();
         if judged {
             cells.push(result.verdict.map_or_else(String::new, |verdict| word(verdict).to_owned()));
             cells.extend([number(result.probability), number(result.score)]);
@@ -83,7 +83,7 @@ pub fn screened(answer: &ScreenAnswer) -> (Vec<String>, Vec<Vec<String>>) {
         cells.push(result.error.clone().unwrap_or_default());
         cells
     };
-    (names.clone(), answer.results.iter().map(cells).collect())
+    (names, answer.results.iter().map(cells).collect())
 }
 
 /// Neighbours as one batch. The columns of a property are named by its key: `band_gap`, `band_gap_unit`, `band_gap_sd`,

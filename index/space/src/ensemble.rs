@@ -2,8 +2,7 @@
 //!
 //! Compositions fall into folds by what they are made of, and for each fold one encoder learns without the labels of its
 //! compositions. So of every material, known or not, one encoder has never seen a value: what it says of known materials is as
-//! wrong as what it says of others, and whatever is fitted on top of it is not deceived. One more encoder learns from all; its
-//! vectors are the learned space.
+//! wrong as what it says of others, and whatever is fitted on top of it is not deceived. One more encoder learns from all.
 
 use half::f16;
 use ndarray::{Array2, Axis};
@@ -112,11 +111,6 @@ impl Ensemble {
             mean /= (self.folds.len() + 1) as f32;
         }
         Said { unseen, mean }
-    }
-
-    /// The vectors of compositions by the encoder that has seen all, [`crate::encoder::VECTOR`] components each.
-    pub fn vectors(&self, compositions: &[&Composition]) -> Array2<f32> {
-        self.whole.encode(compositions).0
     }
 
     /// As bytes: a line of JSON, then the parameters as 16-bit floats, then the CRC-32 of all before it.

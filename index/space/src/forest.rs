@@ -149,8 +149,7 @@ impl Forest {
             .into_par_iter()
             .map(|row| {
                 let mut sums = [[0f64; 3]; 2];
-                for (tree, (branches, out)) in grown.iter().enumerate().filter(|(_, (_, out))| out[row]) {
-                    debug_assert!(out[row]);
+                for (tree, (branches, _)) in grown.iter().enumerate().filter(|(_, (_, out))| out[row]) {
                     let sums = &mut sums[usize::from(tree % 2 == 1 && cluster_count > 1)];
                     let said = f64::from(descend(branches, |column| columns.column(column)[row]));
                     sums[0] += 1.0;

@@ -77,8 +77,6 @@ pub struct Predictor {
     scale: Scale,
     standard: Standard,
     references: References,
-    /// Number of samples.
-    samples: usize,
 }
 
 /// How the property is said of its own samples, as if they were not known.
@@ -152,21 +150,15 @@ impl Scale {
         let logarithm = |cases: &[[f64; 3]]| median(cases.iter().map(|case| (case[2] + floors[1]).ln()).collect());
         let (from, to) = (logarithm(near), logarithm(far));
         let mut scale = Scale { powers, floors, near: 1.0, widening: 1.0, from, to: to.max(from + 0.1) };
-        for _ in 0..4 {
-            let wrong = |cases: &[[f64; 3]], scale: &Scale, widen: bool| {
-                let of = |case: &[f64; 3]| {
-                    case[0] / scale.shape(case[1], case[2]) / if widen { scale.widened(case[2]) } else { 1.0 }
-                };
-                quantile(cases.iter().map(of).collect())
-            };
-            scale.near = wrong(near, &scale, true);
-            let wanted = wrong(far, &scale, false);
-            scale.widening = (wanted / scale.near).clamp(1.0, 10.0);
-        }
-        scale.near = {
-            let of = |case: &[f64; 3]| case[0] / scale.shape(case[1], case[2]) / scale.widened(case[2]);
-            quantile(near.iter().map(of).collect())
+        let wrong = |cases: &[[f64; 3]], scale: &Scale, widened: &dyn Fn(f64) -> f64| {
+            quantile(cases.iter().map(|case| case[0] / scale.shape(case[1], case[2]) / widened(case[2])).collect())
         };
+        // far samples say how much wider; near ones then how wide
+        for _ in 0..4 {
+            scale.near = wrong(near, &scale, &|distance| scale.widened(distance));
+            scale.widening = (wrong(far, &scale, &|_| 1.0) / scale.near).clamp(1.0, 10.0);
+        }
+        scale.near = wrong(near, &scale, &|distance| scale.widened(distance));
         scale
     }
 }
@@ -400,12 +392,7 @@ impl Predictor {
         if rest.is_some() {
             scale.near *= TOGETHER;
         }
-        Some((Predictor { plain, rest, blend, scale, standard, references, samples: n }, checked))
-    }
-
-    /// Number of samples that it has learned from.
-    pub fn samples(&self) -> usize {
-        self.samples
+        Some((Predictor { plain, rest, blend, scale, standard, references }, checked))
     }
 
     /// What is said of materials.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -13,11 +13,14 @@ use space::composition::Composition;
 use space::descriptors::{DESCRIPTORS, describe};
 use space::predictor::Standard;
 
-use super::ground::Compositions;
 use super::model::places_of;
+use crate::embedding::compose;
+use crate::materials::Materials;
 
 /// Counts up with every change of the files.
 const FORMAT: u32 = 1;
+/// The first line of a file is shorter.
+const LINE: u64 = 512;
 
 /// What is said of one property of all materials of a snapshot.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ pub struct Column {
     pub half: Vec<f32>,
     /// Rows of the materials that were learned from, ascending.
     pub samples: Vec<u32>,
-    places: OnceLock<(Standard, Array2<f32>)>,
+    places: OnceLock<Places>,
 }
 
 /// A known material, and how far it is.
@@ -46,53 +49,51 @@ impl Column {
     }
 
     /// The known materials that are nearest to a composition, nearest first, at most `n`; of the material `leave` none is itself.
-    pub fn nearest(&self, compositions: &Compositions, of: &Composition, leave: Option<u32>, n: usize) -> Vec<Near> {
-        let (standard, known) = self.places.get_or_init(|| sample_places(compositions, &self.samples));
-        nearest(standard, known, &self.samples, of, leave, n)
+    pub fn nearest(&self, materials: &Materials, of: &Composition, leave: Option<u32>, n: usize) -> Vec<Near> {
+        self.places.get_or_init(|| Places::of(materials, &self.samples)).nearest(&self.samples, of, leave, n)
     }
 }
 
-/// The places of samples, with their scale.
-pub(super) fn sample_places(compositions: &Compositions, samples: &[u32]) -> (Standard, Array2<f32>) {
-    let mut described = vec![0f32; samples.len() * DESCRIPTORS];
-    for (out, row) in described.chunks_exact_mut(DESCRIPTORS).zip(samples) {
-        describe(&compositions.all[compositions.of_row[*row as usize] as usize], out);
-    }
-    let places = places_of(&described, DESCRIPTORS);
-    let standard = Standard::of(&places);
-    let known = standard.apply(places.view());
-    (standard, known)
+/// Where the samples of a property are among each other.
+#[derive(Debug)]
+pub(super) struct Places {
+    standard: Standard,
+    places: Array2<f32>,
 }
 
-/// The samples that are nearest to a composition.
-pub(super) fn nearest(
-    standard: &Standard,
-    known: &Array2<f32>,
-    samples: &[u32],
-    of: &Composition,
-    leave: Option<u32>,
-    n: usize,
-) -> Vec<Near> {
-    let mut described = [0f32; DESCRIPTORS];
-    describe(of, &mut described);
-    let place = standard.apply(places_of(&described, DESCRIPTORS).view());
-    let place = place.row(0);
-    let square = |row: ArrayView1<'_, f32>| row.iter().zip(place).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
-    let mut near: Vec<Near> = known
-        .rows()
-        .into_iter()
-        .zip(samples)
-        .filter(|(_, row)| leave != Some(**row))
-        .map(|(at, row)| Near { row: *row, distance: square(at) })
-        .collect();
-    let order = |a: &Near, b: &Near| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
-    if near.len() > n {
-        near.select_nth_unstable_by(n, order);
-        near.truncate(n);
+impl Places {
+    /// Of the materials of some rows, all of them with a formula.
+    pub(super) fn of(materials: &Materials, samples: &[u32]) -> Places {
+        let mut described = vec![0f32; samples.len() * DESCRIPTORS];
+        for (out, row) in described.chunks_exact_mut(DESCRIPTORS).zip(samples) {
+            if let Some(composition) = materials.parsed(*row as usize).as_ref().and_then(compose) {
+                describe(&composition, out);
+            }
+        }
+        let places = places_of(&described, DESCRIPTORS);
+        let standard = Standard::of(&places);
+        let places = standard.apply(places.view());
+        Places { standard, places }
     }
-    near.sort_unstable_by(order);
-    near.iter_mut().for_each(|near| near.distance = near.distance.sqrt());
-    near
+
+    /// The samples that are nearest to a composition, nearest first, at most `n`, without `leave`.
+    pub(super) fn nearest(&self, samples: &[u32], of: &Composition, leave: Option<u32>, n: usize) -> Vec<Near> {
+        let mut described = [0f32; DESCRIPTORS];
+        describe(of, &mut described);
+        let place = self.standard.apply(places_of(&described, DESCRIPTORS).view());
+        let place = place.row(0);
+        let square = |row: ArrayView1<'_, f32>| row.iter().zip(place).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
+        let others = self.places.rows().into_iter().zip(samples).filter(|(_, row)| leave != Some(**row));
+        let mut near: Vec<Near> = others.map(|(at, row)| Near { row: *row, distance: square(at) }).collect();
+        let order = |a: &Near, b: &Near| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
+        if near.len() > n {
+            near.select_nth_unstable_by(n, order);
+            near.truncate(n);
+        }
+        near.sort_unstable_by(order);
+        near.iter_mut().for_each(|near| near.distance = near.distance.sqrt());
+        near
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,6 +129,14 @@ pub(super) fn save(folder: &Path, key: &str, stamp: u64, fingerprint: u64, colum
     let head = Head { format: FORMAT, stamp, fingerprint, rows: column.mean.len(), samples: column.samples.len() };
     let numbers = column.mean.iter().chain(&column.half).map(|x| x.to_bits()).chain(column.samples.iter().copied());
     write(&place(folder, key), &head, numbers.flat_map(u32::to_le_bytes))
+}
+
+/// Of which snapshot the column is that is kept of a property: its first line alone is read.
+pub(super) fn stamp_of(folder: &Path, key: &str) -> Option<u64> {
+    let mut line = String::new();
+    BufReader::new(fs::File::open(place(folder, key)).ok()?.take(LINE)).read_line(&mut line).ok()?;
+    let head: Head = serde_json::from_str(&line).ok()?;
+    (head.format == FORMAT).then_some(head.stamp)
 }
 
 /// The column that is kept of a property. `None` where there is none; what is damaged or of another version is removed.

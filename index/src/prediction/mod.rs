@@ -11,27 +11,28 @@ mod frame;
 pub mod ground;
 mod model;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arrow::array::Array as _;
 use datasets::property::{Axis, Property};
 use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K, content_hash};
-use ndarray::Array2;
 use rayon::prelude::*;
 use space::composition::Composition;
 use space::encoder::Training;
 use space::ensemble::{Ensemble, Said};
-use space::predictor::{COVERED_DEVIATIONS, Predicted, Standard};
+use space::predictor::{COVERED_DEVIATIONS, Predicted};
 
 use crate::belief::{At, Belief, Beliefs, floor_sd};
+use crate::embedding::compose;
 use crate::properties::fingerprint;
 use crate::scope::{Scope, Viewer};
 use crate::snapshot::Snapshot;
-use column::{Column, Near};
+use column::{Column, Near, Places};
 use ground::{Compositions, NONE};
-pub use model::Model;
-use model::{Ground, Known, Wanted};
+pub use model::{Ground, Wanted};
+use model::{Known, Model};
 
 /// The encoders that come with the program: `make model`.
 static SHIPPED: &[u8] = include_bytes!("../../model/encoders.bin");
@@ -89,27 +90,24 @@ pub struct Predictions {
 }
 
 /// A property, learned from the values of a snapshot.
+#[derive(Debug)]
 pub struct Learned {
-    /// What is learned.
-    pub model: Arc<Model>,
+    model: Arc<Model>,
     /// Rows of the materials that it was learned from, ascending.
-    pub samples: Vec<u32>,
-    standard: Standard,
-    places: Array2<f32>,
+    samples: Vec<u32>,
+    places: Places,
 }
 
 impl Learned {
     /// The materials that were learned from and are nearest to a composition, nearest first.
     pub fn nearest(&self, composition: &Composition, n: usize) -> Vec<Near> {
-        column::nearest(&self.standard, &self.places, &self.samples, composition, None, n)
+        self.places.nearest(&self.samples, composition, None, n)
     }
-}
 
-/// Compositions with what the encoders say of them.
-pub struct Encoded<'c> {
-    compositions: Vec<&'c Composition>,
-    rows: Vec<Option<u32>>,
-    said: Said,
+    /// What is said of materials, on the property's axis, from what the encoders say of them.
+    pub fn say(&self, ground: &Ground<'_>, property: &Property, said: &Said, wanted: &[Wanted<'_>]) -> Vec<Predicted> {
+        self.model.say(ground, property, said, wanted)
+    }
 }
 
 /// A column of a snapshot, or that there is none yet.
@@ -153,16 +151,11 @@ impl Predictions {
         Ok(self.encoders.get_or_init(|| (ensemble, content_hash(bytes))))
     }
 
-    /// The encoders.
-    ///
-    /// # Errors
-    /// The data directory's are damaged, or of another version of the program.
-    pub fn ensemble(&self) -> Result<&Ensemble, PredictionError> {
-        Ok(&self.encoders()?.0)
-    }
-
     /// A number that tells apart what whole columns are made from.
     fn stamp(&self, snapshot: &Snapshot) -> Result<u64, PredictionError> {
+        if let Some(known) = snapshot.stamp.get() {
+            return Ok(*known);
+        }
         let mut bytes = self.encoders()?.1.to_le_bytes().to_vec();
         let dictionary = fingerprint(snapshot.datasets.iter().map(|d| &d.info)).map_err(std::io::Error::from)?;
         bytes.extend(dictionary.to_le_bytes());
@@ -172,59 +165,32 @@ impl Predictions {
             bytes.push(u8::from(dataset.info.is_public()));
         }
         bytes.extend(serde_json::to_vec(&snapshot.files).map_err(std::io::Error::from)?);
-        Ok(content_hash(&bytes))
+        Ok(*snapshot.stamp.get_or_init(|| content_hash(&bytes)))
     }
 
-    /// What is learned of a property; learned now where it is not known. `None` where there is too little to learn from.
+    /// What all that is learned of a snapshot shares.
     ///
     /// # Errors
     /// There are no encoders.
-    pub fn learn(&self, snapshot: &Snapshot, property: &Property) -> Result<Option<Learned>, PredictionError> {
-        let (ensemble, encoders) = self.encoders()?;
-        let ground = Ground::new(snapshot, snapshot.compositions(), ensemble);
-        let known = Known::of(snapshot, &ground, property);
-        let print = known.fingerprint(snapshot, &ground.frame, property, *encoders);
-        let Some(model) = self.learned(&ground, property, &known, print) else { return Ok(None) };
-        let (standard, places) = column::sample_places(ground.compositions, &known.rows);
-        Ok(Some(Learned { model, samples: known.rows, standard, places }))
+    pub fn ground<'a>(&'a self, snapshot: &'a Snapshot) -> Result<Ground<'a>, PredictionError> {
+        Ok(Ground::new(snapshot, self.encoders()?))
     }
 
-    /// What the encoders say of compositions, of which some are materials of the hub.
-    ///
-    /// # Errors
-    /// There are no encoders.
-    pub fn encode<'c>(
-        &self,
-        compositions: Vec<&'c Composition>,
-        rows: Vec<Option<u32>>,
-    ) -> Result<Encoded<'c>, PredictionError> {
-        let said = self.ensemble()?.say(&compositions);
-        Ok(Encoded { compositions, rows, said })
-    }
-
-    /// What is said of a property of some of the compositions, by their places.
-    ///
-    /// # Errors
-    /// There are no encoders.
-    pub fn say(
-        &self,
-        snapshot: &Snapshot,
-        property: &Property,
-        learned: &Learned,
-        encoded: &Encoded<'_>,
-        places: &[usize],
-    ) -> Result<Vec<Predicted>, PredictionError> {
-        let ground = Ground::new(snapshot, snapshot.compositions(), self.ensemble()?);
-        let mut all = Vec::with_capacity(places.len());
-        for places in places.chunks(BLOCK) {
-            let take = |of: &Array2<f32>| of.select(ndarray::Axis(0), places);
-            let (unseen, mean) = (take(&encoded.said.unseen), take(&encoded.said.mean));
-            let compositions: Vec<&Composition> = places.iter().map(|at| encoded.compositions[*at]).collect();
-            let rows: Vec<Option<u32>> = places.iter().map(|at| encoded.rows[*at]).collect();
-            let wanted = Wanted { compositions: &compositions, rows: &rows, unseen: unseen.view(), mean: mean.view() };
-            all.extend(learned.model.say(&ground, &wanted).into_iter().map(|said| within(property, said)));
+    /// What is learned of a property; learned now where it is not known, and kept. `None` where there is too little to learn from.
+    pub fn learn(&self, ground: &Ground<'_>, property: &Property) -> Arc<Option<Learned>> {
+        let make = || {
+            let known = Known::of(ground, property);
+            let print = known.fingerprint(ground, property);
+            let learned = self.learned(ground, property, &known, print).map(|model| {
+                let places = Places::of(&ground.snapshot.materials, &known.rows);
+                Learned { model, samples: known.rows, places }
+            });
+            Ok::<_, std::convert::Infallible>(learned)
+        };
+        match ground.snapshot.learned.get(property.key.clone(), make) {
+            Ok(learned) => learned,
+            Err(never) => match never {},
         }
-        Ok(all)
     }
 
     fn learned(&self, ground: &Ground<'_>, property: &Property, known: &Known, print: u64) -> Option<Arc<Model>> {
@@ -244,10 +210,17 @@ impl Predictions {
 
     /// The column of a property that is kept on disk, if it is of this snapshot.
     fn load(&self, snapshot: &Snapshot, property: &Property) -> Option<Arc<Column>> {
+        if !self.keeps(snapshot, property) {
+            return None;
+        }
         let kept = column::load(&self.folder, &property.key)?;
-        let stamp = self.stamp(snapshot).ok()?;
-        let fits = kept.stamp == stamp && kept.column.mean.len() == snapshot.materials.len();
-        fits.then(|| Arc::new(kept.column))
+        (kept.column.mean.len() == snapshot.materials.len()).then(|| Arc::new(kept.column))
+    }
+
+    /// Whether a column of this snapshot is kept on disk.
+    fn keeps(&self, snapshot: &Snapshot, property: &Property) -> bool {
+        let of = column::stamp_of(&self.folder, &property.key);
+        of.is_some_and(|of| self.stamp(snapshot).is_ok_and(|stamp| stamp == of))
     }
 
     /// Makes the columns of some properties ready, or of all: takes those that are kept, and says the others. `watch` is told how
@@ -271,9 +244,8 @@ impl Predictions {
         if wanted.is_empty() {
             return Ok(());
         }
-        let (ensemble, encoders) = self.encoders()?;
         let stamp = self.stamp(snapshot)?;
-        let ground = Ground::new(snapshot, snapshot.compositions(), ensemble);
+        let ground = self.ground(snapshot)?;
         let materials = &snapshot.materials;
         let prints: Vec<u64> = (0..materials.len())
             .into_par_iter()
@@ -282,8 +254,8 @@ impl Predictions {
         column::save_rows(&self.folder, stamp, &prints)?;
         let mut making = Making { predictions: self, ground, prints, older: HashMap::new(), said: None };
         for property in wanted {
-            let known = Known::of(snapshot, &making.ground, property);
-            let print = known.fingerprint(snapshot, &making.ground.frame, property, *encoders);
+            let known = Known::of(&making.ground, property);
+            let print = known.fingerprint(&making.ground, property);
             let column = making.column(property, &known, print, &mut || watch(done, total))?;
             if let Some(column) = column {
                 column::save(&self.folder, &property.key, stamp, print, &column)?;
@@ -357,9 +329,7 @@ impl Making<'_> {
                 if !goes_on() {
                     return Err(PredictionError::Stopped);
                 }
-                let said = self.say(&model, rows);
-                for (row, said) in rows.iter().zip(said) {
-                    let said = within(property, said);
+                for (row, said) in rows.iter().zip(self.say(&model, property, rows)) {
                     (mean[*row as usize], half[*row as usize]) = (said.mean, said.half);
                 }
             }
@@ -367,27 +337,18 @@ impl Making<'_> {
         Ok(Some(Column::new(mean, half, known.rows.clone())))
     }
 
-    fn say(&self, model: &Model, rows: &[u32]) -> Vec<Predicted> {
+    fn say(&self, model: &Model, property: &Property, rows: &[u32]) -> Vec<Predicted> {
         let ground = &self.ground;
-        let places: Vec<usize> = rows.iter().map(|row| ground.compositions.of_row[*row as usize] as usize).collect();
-        let compositions: Vec<&Composition> = places.iter().map(|at| &ground.compositions.all[*at]).collect();
-        let Said { unseen, mean } = match &self.said {
-            Some(all) => {
-                let take = |all: &Array2<f32>| all.select(ndarray::Axis(0), &places);
-                Said { unseen: take(&all.unseen), mean: take(&all.mean) }
-            }
-            None => ground.ensemble.say(&compositions),
-        };
-        let rows: Vec<Option<u32>> = rows.iter().copied().map(Some).collect();
-        let wanted = Wanted { compositions: &compositions, rows: &rows, unseen: unseen.view(), mean: mean.view() };
-        model.say(ground, &wanted)
+        let wanted = |said: usize, row: &u32| Wanted { composition: ground.composition(*row), row: Some(*row), said };
+        if let Some(said) = &self.said {
+            let of_row = &ground.compositions.of_row;
+            let wanted: Vec<Wanted<'_>> = rows.iter().map(|row| wanted(of_row[*row as usize] as usize, row)).collect();
+            return model.say(ground, property, said, &wanted);
+        }
+        let wanted: Vec<Wanted<'_>> = rows.iter().enumerate().map(|(said, row)| wanted(said, row)).collect();
+        let said = ground.encode(&wanted.iter().map(|one| one.composition).collect::<Vec<_>>());
+        model.say(ground, property, &said, &wanted)
     }
-}
-
-/// What is said, drawn to within what the property can be.
-fn within(property: &Property, said: Predicted) -> Predicted {
-    let [least, most] = ends(property);
-    Predicted { mean: f64::from(said.mean).clamp(least, most) as f32, ..said }
 }
 
 /// The bounds of a property on its axis.
@@ -399,24 +360,10 @@ fn ends(property: &Property) -> [f64; 2] {
     }
 }
 
-/// A prediction as an interval of the property's values, in the dictionary's unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
-    /// The value that is as often too high as too low.
-    pub value: f64,
-    /// Ends of the interval that holds the true value in 90 of 100 cases.
-    pub lower: f64,
-    /// See `lower`.
-    pub upper: f64,
-}
-
-impl Interval {
-    /// Of a place on the axis and half a width, within the property's bounds.
-    pub fn of(property: &Property, mean: f64, half: f64) -> Interval {
-        let [least, most] = ends(property);
-        let value = |place: f64| property.axis.from_axis(place.clamp(least, most));
-        Interval { value: value(mean), lower: value(mean - half), upper: value(mean + half) }
-    }
+/// The ends of an interval of `half` a width about a place on the axis, as values within the property's bounds.
+pub fn interval(property: &Property, mean: f64, half: f64) -> [f64; 2] {
+    let [least, most] = ends(property);
+    [mean - half, mean + half].map(|place| property.axis.from_axis(place.clamp(least, most)))
 }
 
 /// A prediction as a belief.
@@ -442,15 +389,22 @@ impl Snapshot {
     /// The properties that can be predicted for a viewer: those with enough values.
     pub fn predictable(&self, viewer: Viewer) -> Vec<&'static Property> {
         let visible = self.visible(viewer);
-        self.properties(&visible).filter(|p| self.taught(p) >= space::predictor::FEWEST).collect()
+        self.properties(&visible).filter(|p| self.is_taught(p)).collect()
     }
 
-    /// Materials with a value that may be learned from: what is private must not be counted.
-    fn taught(&self, property: &Property) -> usize {
+    /// Whether there are values of enough formulas to learn from. What is private is not counted.
+    fn is_taught(&self, property: &Property) -> bool {
         if self.measurements.of_property(&property.key).is_empty() {
-            return 0;
+            return false;
         }
-        self.beliefs(&ground::scope_of(self, property), property, None).len()
+        let known = self.beliefs(&ground::scope_of(self, property), property, None);
+        let formulas = known.row.iter().map(|row| *row as usize).filter(|row| self.materials.formula.is_valid(*row));
+        let mut different = HashSet::new();
+        // no more than are needed
+        formulas.map(|row| self.materials.formula.value(row)).any(|formula| {
+            different.insert(formula);
+            different.len() >= space::predictor::FEWEST
+        })
     }
 
     /// What is said of a property of all materials; `None` where nothing is said, or not yet.
@@ -461,6 +415,12 @@ impl Snapshot {
         // made without the lock: reading a column takes a while
         let found = self.predictions.get()?.load(self, property);
         lock(&self.predicted).entry(property.key.clone()).or_insert(found).clone()
+    }
+
+    /// Whether a property is predicted; nothing is read for it but the first line of a file.
+    pub fn is_predicted(&self, property: &Property) -> bool {
+        let known = lock(&self.predicted).get(&property.key).map(Option::is_some);
+        known.unwrap_or_else(|| self.predictions.get().is_some_and(|kept| kept.keeps(self, property)))
     }
 
     fn put_predicted(&self, property: &Property, column: Arc<Column>) {
@@ -481,11 +441,10 @@ impl Snapshot {
         if self.predicted(property).is_some() {
             return None;
         }
-        let fewest = space::predictor::FEWEST;
-        Some(if self.taught(property) < fewest {
-            format!("too little to learn from: values of {fewest} compositions are needed")
-        } else {
+        Some(if self.is_taught(property) {
             "not predicted yet: a server does it in the background, else `matgenome predict`".to_owned()
+        } else {
+            format!("too little to learn from: values of {} compositions are needed", space::predictor::FEWEST)
         })
     }
 
@@ -504,10 +463,9 @@ impl Snapshot {
 
     /// The known materials on which a prediction rests first of all: the nearest ones that were learned from.
     pub fn nearest_known(&self, property: &Property, row: u32, n: usize) -> Vec<Near> {
-        let compositions = self.compositions();
-        let of = compositions.of_row.get(row as usize).filter(|at| **at != NONE);
-        let (Some(column), Some(&at)) = (self.predicted(property), of) else { return Vec::new() };
-        column.nearest(compositions, &compositions.all[at as usize], Some(row), n)
+        let of = self.materials.parsed(row as usize).as_ref().and_then(compose);
+        let (Some(column), Some(of)) = (self.predicted(property), of) else { return Vec::new() };
+        column.nearest(&self.materials, &of, Some(row), n)
     }
 }
 

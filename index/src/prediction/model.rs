@@ -2,14 +2,15 @@
 
 use datasets::property::Property;
 use datasets::record::content_hash;
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use space::composition::Composition;
 use space::descriptors::{DESCRIPTORS, PLACES, places};
 use space::ensemble::{Ensemble, Said};
 use space::forest::{Columns, Growth};
-use space::predictor::{Asked, Checked, Predicted, Predictor, Samples};
+use space::predictor::{Asked, Predicted, Predictor, Samples};
 
+use super::ends;
 use super::frame::{Frame, Shown};
 use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
@@ -24,15 +25,11 @@ const MANY: usize = 8_000;
 /// Materials whose numbers are written in one go.
 const BLOCK: usize = 4_096;
 
-/// A property, learned from a snapshot.
+/// A property, learned.
 #[derive(Debug)]
-pub struct Model {
+pub(super) struct Model {
     /// Changes with whatever it was learned from.
-    pub fingerprint: u64,
-    /// How it does on its own samples.
-    pub checked: Checked,
-    /// What the samples' values are, on the axis.
-    pub values: Vec<f32>,
+    pub(super) fingerprint: u64,
     predictor: Predictor,
     /// Place among the encoders' tasks.
     task: Option<usize>,
@@ -51,8 +48,8 @@ pub(super) struct Known {
 impl Known {
     /// The known values of a property that are learned from: of one composition a few, of very many materials some, whichever
     /// the hashes of their ids choose, so that a new record changes little of the choice.
-    pub(super) fn of(snapshot: &Snapshot, ground: &Ground<'_>, property: &Property) -> Known {
-        let compositions = ground.compositions;
+    pub(super) fn of(ground: &Ground<'_>, property: &Property) -> Known {
+        let (snapshot, compositions) = (ground.snapshot, ground.compositions);
         let beliefs = snapshot.beliefs(&scope_of(snapshot, property), property, None);
         let hash = |row: u32| content_hash(snapshot.materials.id.value(row as usize).as_bytes());
         let mut known: Vec<(u32, u64, u32, f32)> = (0..beliefs.len())
@@ -78,18 +75,17 @@ impl Known {
     }
 
     /// A number that changes with whatever is learned from.
-    pub(super) fn fingerprint(&self, snapshot: &Snapshot, frame: &Frame, property: &Property, ensemble: u64) -> u64 {
+    pub(super) fn fingerprint(&self, ground: &Ground<'_>, property: &Property) -> u64 {
+        let ids = &ground.snapshot.materials.id;
         let prints: Vec<[u64; 2]> = self
             .rows
             .par_iter()
             .zip(&self.values)
-            .map(|(row, value)| {
-                [frame.print(snapshot.materials.id.value(*row as usize), *row), u64::from(value.to_bits())]
-            })
+            .map(|(row, value)| [ground.frame.print(ids.value(*row as usize), *row), u64::from(value.to_bits())])
             .collect();
         let mut bytes = serde_json::to_vec(property).unwrap_or_default();
         bytes.extend(FORMAT.to_le_bytes());
-        bytes.extend(ensemble.to_le_bytes());
+        bytes.extend(ground.encoders.to_le_bytes());
         bytes.extend(self.shown.iter().map(|shown| u8::from(*shown)));
         prints.iter().flatten().for_each(|print| bytes.extend(print.to_le_bytes()));
         content_hash(&bytes)
@@ -97,36 +93,41 @@ impl Known {
 }
 
 /// What all models of a snapshot share.
-pub(super) struct Ground<'a> {
+pub struct Ground<'a> {
+    pub(super) snapshot: &'a Snapshot,
     pub(super) compositions: &'a Compositions,
     pub(super) frame: Frame,
     pub(super) ensemble: &'a Ensemble,
+    /// Tells the encoders apart.
+    pub(super) encoders: u64,
 }
 
 impl<'a> Ground<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, compositions: &'a Compositions, ensemble: &'a Ensemble) -> Ground<'a> {
-        Ground { compositions, frame: Frame::new(snapshot, compositions, ensemble.tasks()), ensemble }
+    pub(super) fn new(snapshot: &'a Snapshot, (ensemble, encoders): &'a (Ensemble, u64)) -> Ground<'a> {
+        let compositions = snapshot.compositions();
+        let frame = Frame::new(snapshot, compositions, ensemble.tasks());
+        Ground { snapshot, compositions, frame, ensemble, encoders: *encoders }
     }
 
-    /// What the encoders say of the compositions of some materials, one row a material.
-    fn say(&self, rows: &[u32]) -> Said {
-        let of: Vec<&Composition> = rows.iter().map(|row| self.composition(*row)).collect();
-        self.ensemble.say(&of)
-    }
-
-    fn composition(&self, row: u32) -> &Composition {
+    pub(super) fn composition(&self, row: u32) -> &'a Composition {
         &self.compositions.all[self.compositions.of_row[row as usize] as usize]
+    }
+
+    /// What the encoders say of compositions.
+    pub fn encode(&self, compositions: &[&Composition]) -> Said {
+        self.ensemble.say(compositions)
     }
 }
 
-/// Materials that something is to be said of.
-pub(super) struct Wanted<'a> {
-    pub(super) compositions: &'a [&'a Composition],
-    /// Their rows, where the hub has them.
-    pub(super) rows: &'a [Option<u32>],
-    /// What the encoders say of them.
-    pub(super) unseen: ArrayView2<'a, f32>,
-    pub(super) mean: ArrayView2<'a, f32>,
+/// A material that something is to be said of.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What is in it.
+    pub composition: &'a Composition,
+    /// Its row, where the hub has it.
+    pub row: Option<u32>,
+    /// Its place in what the encoders say.
+    pub said: usize,
 }
 
 impl Model {
@@ -136,19 +137,12 @@ impl Model {
             return None;
         }
         let task = ground.frame.task(&property.key);
-        let said = ground.say(&known.rows);
-        let width = ground.frame.width();
-        let mut rows = vec![0f32; known.rows.len() * width];
-        rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| {
-            let row = known.rows[at];
-            ground.frame.write(
-                ground.composition(row),
-                said.unseen.index_axis(Axis(0), at),
-                Some(row),
-                &known.shown,
-                out,
-            );
-        });
+        let of: Vec<&Composition> = known.rows.iter().map(|row| ground.composition(*row)).collect();
+        let said = ground.encode(&of);
+        let wanted = of.iter().zip(&known.rows).enumerate();
+        let wanted: Vec<Wanted<'_>> =
+            wanted.map(|(said, (composition, row))| Wanted { composition, row: Some(*row), said }).collect();
+        let rows = rows_of(ground, &said, &wanted, &known.shown);
         let mut numbers = std::collections::HashMap::new();
         let groups = known.rows.iter().map(|row| {
             let next = numbers.len() as u32;
@@ -156,35 +150,46 @@ impl Model {
         });
         let samples = Samples {
             groups: groups.collect(),
-            columns: Columns::of_rows(&rows, width)?,
+            columns: Columns::of_rows(&rows, ground.frame.width())?,
             heads: task.map(|task| said.unseen.column(task).to_vec()),
             values: known.values.clone(),
-            places: places_of(&rows, width),
+            places: places_of(&rows, ground.frame.width()),
         };
         drop(rows);
         let leaf = if known.rows.len() > MANY { 4 } else { 2 };
-        let (predictor, checked) = Predictor::fit(&samples, &Growth { leaf, ..Growth::default() })?;
-        Some(Model { fingerprint, checked, values: samples.values, predictor, task, shown: known.shown.clone() })
+        let (predictor, _) = Predictor::fit(&samples, &Growth { leaf, ..Growth::default() })?;
+        Some(Model { fingerprint, predictor, task, shown: known.shown.clone() })
     }
 
-    /// What is said of materials, on the property's axis.
-    pub(super) fn say(&self, ground: &Ground<'_>, wanted: &Wanted<'_>) -> Vec<Predicted> {
-        let width = ground.frame.width();
-        let mut said = Vec::with_capacity(wanted.rows.len());
-        for from in (0..wanted.rows.len()).step_by(BLOCK) {
-            let to = (from + BLOCK).min(wanted.rows.len());
-            let mut rows = vec![0f32; (to - from) * width];
-            rows.par_chunks_exact_mut(width).enumerate().for_each(|(at, out)| {
-                let at = from + at;
-                let unseen = wanted.unseen.index_axis(Axis(0), at);
-                ground.frame.write(wanted.compositions[at], unseen, wanted.rows[at], &self.shown, out);
-            });
-            let heads: Option<Vec<f32>> = self.task.map(|task| wanted.mean.slice(ndarray::s![from..to, task]).to_vec());
-            let places = places_of(&rows, width);
-            said.extend(self.predictor.predict(&Asked { rows: &rows, heads: heads.as_deref(), places: places.view() }));
-        }
-        said
+    /// What is said of materials, on the property's axis and within its bounds.
+    pub(super) fn say(
+        &self,
+        ground: &Ground<'_>,
+        property: &Property,
+        said: &Said,
+        wanted: &[Wanted<'_>],
+    ) -> Vec<Predicted> {
+        let block = |wanted: &[Wanted<'_>]| {
+            let rows = rows_of(ground, said, wanted, &self.shown);
+            let heads: Option<Vec<f32>> =
+                self.task.map(|task| wanted.iter().map(|one| said.mean[[one.said, task]]).collect());
+            let places = places_of(&rows, ground.frame.width());
+            self.predictor.predict(&Asked { rows: &rows, heads: heads.as_deref(), places: places.view() })
+        };
+        let [least, most] = ends(property);
+        let within = |said: Predicted| Predicted { mean: f64::from(said.mean).clamp(least, most) as f32, ..said };
+        wanted.chunks(BLOCK).flat_map(block).map(within).collect()
     }
+}
+
+/// The numbers of materials, one row each.
+fn rows_of(ground: &Ground<'_>, said: &Said, wanted: &[Wanted<'_>], shown: &Shown) -> Vec<f32> {
+    let width = ground.frame.width();
+    let mut rows = vec![0f32; wanted.len() * width];
+    rows.par_chunks_exact_mut(width).zip(wanted).for_each(|(out, one)| {
+        ground.frame.write(one.composition, said.unseen.index_axis(Axis(0), one.said), one.row, shown, out);
+    });
+    rows
 }
 
 /// The places of materials whose numbers begin with their descriptors.

@@ -21,7 +21,7 @@ use crate::embedding::Embeddings;
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 use crate::prediction::ground::Compositions;
-use crate::prediction::{Columns, Predictions};
+use crate::prediction::{Columns, Learned, Predictions};
 use crate::properties::Own;
 use crate::scope::{Scope, Viewer};
 
@@ -68,6 +68,8 @@ pub struct Snapshot {
     pub(crate) compositions: OnceLock<Compositions>,
     pub(crate) predictions: OnceLock<Arc<Predictions>>,
     pub(crate) predicted: Columns,
+    pub(crate) stamp: OnceLock<u64>,
+    pub(crate) learned: Cache<String, Option<Learned>>,
     pub(crate) believed: Cache<BeliefKey, Beliefs>,
 }
 
@@ -177,6 +179,8 @@ impl Snapshot {
             compositions: OnceLock::new(),
             predictions: OnceLock::new(),
             predicted: Columns::default(),
+            stamp: OnceLock::new(),
+            learned: Cache::new(64),
             // each holds all materials
             believed: Cache::new(24),
         }
