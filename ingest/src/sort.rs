@@ -237,7 +237,7 @@ impl Sorter {
             }
             let made = range.par_iter().map(|&(from, to)| self.merge(from, to, join)).collect::<Result<Vec<_>, _>>()?;
             for merged in made {
-                sorted.pieces.extend(merged.batches)?;
+                sorted.pieces.extend(merged.pieces)?;
                 sorted.duplicates.extend(merged.duplicates);
             }
         }
@@ -273,7 +273,7 @@ impl Sorter {
         runs.sort_by_key(|run| run.span);
         let sources: Vec<&Rows> = runs.iter().map(|run| &run.rows).collect();
         let places = places(&runs, from, to);
-        let (mut batches, mut duplicates) = (Vec::new(), Vec::new());
+        let (mut pieces, mut duplicates) = (Vec::new(), Vec::new());
         let values: usize = runs.iter().map(|run| run.rows.values_in(run.first_at(from), run.end_at(to))).sum();
         let room = || RowsBuilder::with_capacity(places.len().min(ROWS_PER_FILE), values, 0);
         let mut builder = room();
@@ -305,14 +305,14 @@ impl Sorter {
             }
             builder.push_joined(&sources, &mut numberings, &group)?;
             if builder.len() == ROWS_PER_FILE || builder.text_bytes() > BATCH_BYTES {
-                batches.push(std::mem::replace(&mut builder, room()).finish()?.into_batch()?);
+                pieces.push(std::mem::replace(&mut builder, room()).finish()?);
                 numberings = vec![Numbering::default(); runs.len()];
             }
         }
         if !builder.is_empty() {
-            batches.push(builder.finish()?.into_batch()?);
+            pieces.push(builder.finish()?);
         }
-        Ok(Merged { batches, duplicates })
+        Ok(Merged { pieces, duplicates })
     }
 
     fn load(&self, spilled: &Spilled) -> Result<Run, SortError> {
@@ -329,7 +329,7 @@ impl Sorter {
 
 /// The records of a range of ids.
 struct Merged {
-    batches: Vec<RecordBatch>,
+    pieces: Vec<Rows>,
     duplicates: Vec<Duplicate>,
 }
 
@@ -388,21 +388,22 @@ impl RunBuilder {
 /// The first bytes of an id behind what all ids share, which decide most comparisons.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Prefix {
-    bytes: u128,
+    bytes: [u64; 2],
     /// Whether these are all bytes of the id.
     is_whole: bool,
 }
 
 impl Prefix {
-    const BYTES: usize = size_of::<u128>();
+    const BYTES: usize = size_of::<[u64; 2]>();
 
     fn new(id: &str, skip: usize) -> Prefix {
         let rest = id.as_bytes().get(skip..).unwrap_or_default();
         let mut first = [0; Prefix::BYTES];
         let n = rest.len().min(Prefix::BYTES);
         first[..n].copy_from_slice(&rest[..n]);
+        let bytes = u128::from_be_bytes(first);
         // a byte of zero looks like the end
-        Prefix { bytes: u128::from_be_bytes(first), is_whole: n == rest.len() && !rest.contains(&0) }
+        Prefix { bytes: [(bytes >> 64) as u64, bytes as u64], is_whole: n == rest.len() && !rest.contains(&0) }
     }
 
     /// The order of two ids; `whole` compares all of them.
@@ -416,6 +417,7 @@ impl Prefix {
 }
 
 /// Where a row is among runs.
+#[derive(Clone, Copy)]
 struct Place {
     prefix: Prefix,
     run: u32,
@@ -447,10 +449,10 @@ fn places(runs: &[&Run], from: Option<&str>, to: Option<&str>) -> Vec<Place> {
     let origin = |place: &Place| runs[place.run as usize].origins[place.row as usize];
     // rows of one id lie in the order of their origins in a run
     let by_run = runs.windows(2).all(|pair| pair[0].span.1 < pair[1].span.0);
-    places.sort_unstable_by(|a, b| {
-        a.prefix
-            .order(&b.prefix, || id(a).cmp(id(b)))
-            .then_with(|| if by_run { (a.run, a.row).cmp(&(b.run, b.row)) } else { origin(a).cmp(&origin(b)) })
+    // each run is in order already: this sort finds that, and merges them
+    places.sort_by(|a, b| {
+        let by_id = a.prefix.order(&b.prefix, || id(a).cmp(id(b)));
+        if by_run { by_id } else { by_id.then_with(|| origin(a).cmp(&origin(b))) }
     });
     places
 }
@@ -484,7 +486,7 @@ fn spilled_batch(runs: &[&Run], rows: &[Place]) -> Result<(Vec<u8>, String, Stri
     for place in rows {
         builder.push_joined(&sources, &mut numberings, &[(place.run as usize, place.row as usize)])?;
     }
-    let batch = builder.finish()?.into_batch()?;
+    let batch = builder.finish()?.to_batch()?;
     let origins = || rows.iter().map(|place| runs[place.run as usize].origins[place.row as usize]);
     let ids = RecordColumns::ids(&batch)?;
     let (min, max) = (ids.value(0).to_owned(), ids.value(ids.len() - 1).to_owned());
@@ -574,7 +576,7 @@ struct Piece {
 }
 
 enum PiecePlace {
-    Memory(RecordBatch),
+    Memory(Rows),
     Disk(Arc<ScratchFile>, u64, usize),
 }
 
@@ -583,23 +585,23 @@ impl Pieces {
         Pieces { scratch: scratch.to_owned(), on_disk: None, pieces: Vec::new(), wants_disk }
     }
 
-    fn extend(&mut self, batches: Vec<RecordBatch>) -> Result<(), SortError> {
-        for batch in batches {
-            let ids = RecordColumns::ids(&batch)?;
-            let (min, max) = (ids.value(0).to_owned(), ids.value(ids.len() - 1).to_owned());
-            let rows = batch.num_rows();
+    /// Adds pieces that are not empty.
+    fn extend(&mut self, pieces: Vec<Rows>) -> Result<(), SortError> {
+        for piece in pieces {
+            let rows = piece.len();
+            let (min, max) = (piece.id(0).to_owned(), piece.id(rows - 1).to_owned());
             let place = if self.wants_disk {
                 let failed = |why| SortError::Scratch { folder: self.scratch.clone(), why };
                 let (file, at) = match self.on_disk.take() {
                     Some(open) => open,
                     None => (Arc::new(ScratchFile::new(&self.scratch).map_err(failed)?), 0),
                 };
-                let bytes = ipc(&batch)?;
+                let bytes = ipc(&piece.to_batch()?)?;
                 file.write(at, &bytes).map_err(failed)?;
                 self.on_disk = Some((Arc::clone(&file), at + bytes.len() as u64));
                 PiecePlace::Disk(file, at, bytes.len())
             } else {
-                PiecePlace::Memory(batch)
+                PiecePlace::Memory(piece)
             };
             self.pieces.push(Piece { min, max, rows, place });
         }
@@ -623,7 +625,7 @@ impl Pieces {
     pub fn by_dataset(self) -> Result<Vec<(String, Pieces)>, SortError> {
         let mut sets: Vec<(String, Pieces)> = Vec::new();
         let (scratch, wants_disk) = (self.scratch.clone(), self.wants_disk);
-        let mut add = |dataset: &str, piece: Result<Piece, RecordBatch>| -> Result<(), SortError> {
+        let mut add = |dataset: &str, piece: Result<Piece, Rows>| -> Result<(), SortError> {
             if sets.last().is_none_or(|(last, _)| last != dataset) {
                 sets.push((dataset.to_owned(), Pieces::new(&scratch, wants_disk)));
             }
@@ -640,14 +642,18 @@ impl Pieces {
                 add(&first, Ok(piece))?;
                 continue;
             }
-            let batch = piece.read().map_err(|e| e.into_sort_error(&scratch))?;
-            let ids = RecordColumns::ids(&batch)?;
-            let mut from = 0;
-            while from < ids.len() {
-                let dataset = dataset_of(ids.value(from)).to_owned();
-                let same = (from..ids.len()).take_while(|&row| dataset_of(ids.value(row)) == dataset).count();
-                add(&dataset, Err(batch.slice(from, same)))?;
-                from += same;
+            let rows = match piece.place {
+                PiecePlace::Memory(rows) => rows,
+                PiecePlace::Disk(file, at, length) => {
+                    Rows::read(&file.read(at, length).map_err(|e| e.into_sort_error(&scratch))?)?
+                }
+            };
+            let numbers: Vec<usize> = (0..rows.len()).collect();
+            for same in numbers.chunk_by(|&a, &b| dataset_of(rows.id(a)) == dataset_of(rows.id(b))) {
+                let mut cut = RowsBuilder::with_capacity(same.len(), 0, 0);
+                let mut numbering = [Numbering::default()];
+                same.iter().try_for_each(|&row| cut.push_joined(&[&rows], &mut numbering, &[(0, row)]))?;
+                add(dataset_of(rows.id(same[0])), Err(cut.finish()?))?;
             }
         }
         Ok(sets)
@@ -657,7 +663,7 @@ impl Pieces {
 impl Piece {
     fn read(&self) -> Result<RecordBatch, ScratchError> {
         match &self.place {
-            PiecePlace::Memory(batch) => Ok(batch.clone()),
+            PiecePlace::Memory(rows) => Ok(rows.to_batch()?),
             PiecePlace::Disk(file, at, length) => file.read(*at, *length),
         }
     }

@@ -82,7 +82,7 @@ pub fn to_batch(records: &[Record]) -> Result<RecordBatch, ArrowError> {
     for record in records {
         builder.push(record)?;
     }
-    builder.finish()?.into_batch()
+    builder.finish()?.to_batch()
 }
 
 /// A column of words: dictionary-encoded, or plain where another program wrote the file.
@@ -190,7 +190,7 @@ impl RecordColumns {
         column.as_string_opt::<i32>().cloned().ok_or_else(|| wrong_type("id"))
     }
 
-    /// The keys of the properties of a batch that [`to_batch`] or [`Rows::into_batch`] made, each once.
+    /// The keys of the properties of a batch that [`to_batch`] or [`Rows::to_batch`] made, each once.
     ///
     /// # Errors
     /// There is no column of properties.
@@ -406,7 +406,7 @@ pub(crate) mod tests {
         let again = builder.finish().unwrap();
         let want = [&other, &records[1], &records[0], &records[0]].map(Clone::clone);
         assert_eq!((0..4).map(|row| again.record(row)).collect::<Vec<_>>(), want);
-        let again = RecordColumns::read(&again.into_batch().unwrap()).unwrap();
+        let again = RecordColumns::read(&again.to_batch().unwrap()).unwrap();
         assert_eq!((0..4).map(|row| again.record(row)).collect::<Vec<_>>(), want);
     }
 }

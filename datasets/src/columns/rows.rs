@@ -453,52 +453,50 @@ impl Rows {
     ///
     /// # Errors
     /// The columns do not fit together, which would be a defect here.
-    pub fn into_batch(self) -> Result<RecordBatch, ArrowError> {
-        let (rows, values) = (self.id.len(), self.value.len());
+    pub fn to_batch(&self) -> Result<RecordBatch, ArrowError> {
+        let (mut of_rows, mut of_values) = (Empty::new(self.id.len()), Empty::new(self.value.len()));
         let fields = measurement_fields(&word_in_memory());
-        let word = |of: fn(&Kind) -> Option<&Arc<str>>| self.word(of);
-        let bits = |of: fn(&Kind) -> Option<u64>| self.number(of);
         let measured: Vec<ArrayRef> = vec![
-            word(|kind| Some(&kind.property))?,
+            self.word(&mut of_values, |kind| Some(&kind.property))?,
             Arc::new(Float64Array::new(self.value.clone().into(), None)),
-            or_empty(self.given_value.clone(), &DataType::Float64, values),
-            word(|kind| kind.given_unit.as_ref())?,
-            or_empty(self.uncertainty.clone(), &DataType::Float64, values),
+            of_values.unless(&self.given_value, &DataType::Float64),
+            self.word(&mut of_values, |kind| kind.given_unit.as_ref())?,
+            of_values.unless(&self.uncertainty, &DataType::Float64),
             self.evidence()?,
-            word(|kind| kind.method.as_ref())?,
-            word(|kind| kind.source.as_ref())?,
-            bits(|kind| kind.temperature_k),
-            bits(|kind| kind.pressure_pa),
-            or_empty(self.conditions.clone(), &map_type(), values),
+            self.word(&mut of_values, |kind| kind.method.as_ref())?,
+            self.word(&mut of_values, |kind| kind.source.as_ref())?,
+            self.number(&mut of_values, |kind| kind.temperature_k),
+            self.number(&mut of_values, |kind| kind.pressure_pa),
+            of_values.unless(&self.conditions, &map_type()),
         ];
         let measured = StructArray::try_new(fields.clone(), measured, None)?;
         let element = Arc::new(Field::new("element", DataType::Struct(fields), true));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets.clone()));
         let measurements = ListArray::try_new(element, offsets, Arc::new(measured), None)?;
         RecordBatch::try_new(
             file_schema(),
             vec![
-                Arc::new(self.id),
-                or_empty(self.name, &DataType::Utf8, rows),
-                or_empty(self.formula_given, &DataType::Utf8, rows),
-                or_empty(self.formula, &DataType::Utf8, rows),
-                or_empty(self.space_group, &DataType::Int16, rows),
-                or_empty(self.smiles, &DataType::Utf8, rows),
-                or_empty(self.structure, &DataType::Utf8, rows),
-                dictionary(self.class, self.classes)?,
-                or_empty(self.attributes, &map_type(), rows),
+                Arc::new(self.id.clone()),
+                of_rows.unless(&self.name, &DataType::Utf8),
+                of_rows.unless(&self.formula_given, &DataType::Utf8),
+                of_rows.unless(&self.formula, &DataType::Utf8),
+                of_rows.unless(&self.space_group, &DataType::Int16),
+                of_rows.unless(&self.smiles, &DataType::Utf8),
+                of_rows.unless(&self.structure, &DataType::Utf8),
+                dictionary(self.class.clone(), self.classes.clone())?,
+                of_rows.unless(&self.attributes, &map_type()),
                 Arc::new(measurements),
             ],
         )
     }
 
     /// The column of a word of the kinds.
-    fn word(&self, of: fn(&Kind) -> Option<&Arc<str>>) -> Result<ArrayRef, ArrowError> {
+    fn word(&self, empty: &mut Empty, of: fn(&Kind) -> Option<&Arc<str>>) -> Result<ArrayRef, ArrowError> {
         let mut words = Numbered::default();
         let numbers: Vec<u32> =
             self.kinds.iter().map(|kind| of(kind).map_or(NONE, |word| words.number_of(word))).collect();
         if words.things.is_empty() {
-            return Ok(new_null_array(&word_in_memory(), self.kind.len()));
+            return Ok(empty.column(&word_in_memory()));
         }
         dictionary(self.kind.iter().map(|&kind| numbers[kind as usize]).collect(), words.things)
     }
@@ -510,17 +508,39 @@ impl Rows {
     }
 
     /// The column of a number of the kinds.
-    fn number(&self, of: fn(&Kind) -> Option<u64>) -> ArrayRef {
+    fn number(&self, empty: &mut Empty, of: fn(&Kind) -> Option<u64>) -> ArrayRef {
         if self.kinds.iter().all(|kind| of(kind).is_none()) {
-            return new_null_array(&DataType::Float64, self.kind.len());
+            return empty.column(&DataType::Float64);
         }
         let numbers = self.kind.iter().map(|&kind| of(&self.kinds[kind as usize]).map(f64::from_bits));
         Arc::new(Float64Array::from_iter(numbers))
     }
 }
 
-fn or_empty<A: Array + 'static>(column: Option<A>, kind: &DataType, cells: usize) -> ArrayRef {
-    column.map_or_else(|| new_null_array(kind, cells), |column| Arc::new(column) as ArrayRef)
+/// Columns without a value, one of each type: all empty columns of a batch share its memory.
+struct Empty {
+    cells: usize,
+    columns: Vec<ArrayRef>,
+}
+
+impl Empty {
+    fn new(cells: usize) -> Empty {
+        Empty { cells, columns: Vec::new() }
+    }
+
+    fn column(&mut self, kind: &DataType) -> ArrayRef {
+        if let Some(known) = self.columns.iter().find(|column| column.data_type() == kind) {
+            return Arc::clone(known);
+        }
+        let new = new_null_array(kind, self.cells);
+        self.columns.push(Arc::clone(&new));
+        new
+    }
+
+    /// The column, or an empty one where there is none.
+    fn unless<A: Array + Clone + 'static>(&mut self, column: &Option<A>, kind: &DataType) -> ArrayRef {
+        column.as_ref().map_or_else(|| self.column(kind), |column| Arc::new(column.clone()))
+    }
 }
 
 /// A column of words by their numbers.

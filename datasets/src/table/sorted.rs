@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use bytes::Bytes;
 use deltalake::kernel::{Action, Add, Transaction};
-use rayon::prelude::*;
+use futures::StreamExt as _;
 
 use super::files::{Effort, ROWS_PER_FILE, encode, encode_batch, read_ids};
 use super::write::{Change, KEY_OF_DATASET, Outcome, TRIES, key_id, read_records};
@@ -15,8 +16,8 @@ use crate::catalogue::{DatasetInfo, Visibility};
 use crate::columns::RecordColumns;
 use crate::record::{Record, dataset_of};
 
-/// Pieces that are encoded at a time: bounds memory, and keeps all cores busy.
-const PIECES_AT_A_TIME: usize = 4;
+/// Pieces that are encoded or written at a time, at most: bounds memory.
+const PIECES_AT_A_TIME: usize = 8;
 
 /// Records of one dataset in id order, each id once, cut into pieces of at most [`ROWS_PER_FILE`] rows. A piece may lie
 /// on disk until it is read.
@@ -248,36 +249,41 @@ impl Table {
         let is_written = |(piece, known): &(usize, Vec<bool>)| written.get(piece).is_some_and(|(k, _)| k == known);
         let (again, todo): (Vec<_>, Vec<_>) = pieces.into_iter().partition(is_written);
         adds.extend(again.iter().filter_map(|(piece, _)| written.get(piece)).map(|(_, add)| add.clone()));
-        for wave in todo.chunks(PIECES_AT_A_TIME) {
-            let (wave, source) = (wave.to_vec(), Arc::clone(records));
-            let encoded = blocking(move || {
-                let encode = |(piece, known): (usize, Vec<bool>)| {
-                    Ok::<_, TableError>((piece, new_rows(source.as_ref(), piece, &known)?, known))
+        let is_failed = AtomicBool::new(false);
+        let todo = todo.into_iter().take_while(|_| !is_failed.load(Ordering::Relaxed));
+        let work = todo.map(|(piece, known)| {
+            let source = Arc::clone(records);
+            async move {
+                let encode = move || (new_rows(source.as_ref(), piece, &known), known);
+                let (bytes, known) = blocking(encode).await?;
+                let add = match bytes? {
+                    Some(bytes) => Some(self.write_part(dataset, bytes).await?),
+                    None => None,
                 };
-                wave.into_par_iter().map(encode).collect::<Result<Vec<_>, _>>()
-            })
-            .await??;
-            let puts = encoded.into_iter().filter_map(|(piece, bytes, known)| Some((piece, bytes?, known)));
-            let puts =
-                puts.map(|(piece, bytes, known)| async move { (piece, known, self.write_part(dataset, bytes).await) });
-            // all of them are waited for, so that what was written is known also where one failed
-            let mut failed = None;
-            for (piece, known, put) in futures::future::join_all(puts).await {
-                match put {
-                    Ok(add) => {
-                        adds.push(add.clone());
-                        if let Some((_, old)) = written.insert(piece, (known, add)) {
-                            self.take_back(&[old]).await;
-                        }
+                Ok::<_, TableError>((piece, known, add))
+            }
+        });
+        // one more than there are cores: while one waits for the disk, the others are encoded
+        let at_a_time = (rayon::current_num_threads() + 1).min(PIECES_AT_A_TIME);
+        let mut work = futures::stream::iter(work).buffered(at_a_time);
+        // those on the way are waited for, so that what was written is known also where one failed
+        let mut failed = None;
+        while let Some(done) = work.next().await {
+            match done {
+                Ok((_, _, None)) => {}
+                Ok((piece, known, Some(add))) => {
+                    adds.push(add.clone());
+                    if let Some((_, old)) = written.insert(piece, (known, add)) {
+                        self.take_back(&[old]).await;
                     }
-                    Err(e) => failed = failed.or(Some(e)),
+                }
+                Err(e) => {
+                    is_failed.store(true, Ordering::Relaxed);
+                    failed = failed.or(Some(e));
                 }
             }
-            if let Some(e) = failed {
-                return Err(e);
-            }
         }
-        Ok(adds)
+        failed.map_or(Ok(adds), Err)
     }
 
     /// Compares the records with the files of the dataset whose ids they may share.

@@ -146,32 +146,21 @@ impl Text {
             self.ended = true;
             return Err(error);
         }
-        let mut out = Vec::with_capacity(wanted + 1);
+        let mut raw = Vec::new();
         if self.ended {
-            return Ok(out);
+            return Ok(raw);
         }
-        let mut raw = vec![0; wanted];
-        let mut filled = 0;
-        while filled < raw.len() {
-            match self.reader.read(&mut raw[filled..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
-                }
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                // what was read before the failure is given out first
-                Err(e) if filled > 0 => {
-                    self.error = Some(e);
-                    break;
-                }
-                Err(e) => {
-                    self.ended = true;
-                    return Err(e);
-                }
+        // room for the line end that a file may lack
+        raw.reserve_exact(wanted + 1);
+        match self.reader.by_ref().take(wanted as u64).read_to_end(&mut raw) {
+            Ok(n) => self.ended = n < wanted,
+            // what was read before the failure is given out first
+            Err(e) if !raw.is_empty() => self.error = Some(e),
+            Err(e) => {
+                self.ended = true;
+                return Err(e);
             }
         }
-        raw.truncate(filled);
         if !self.started {
             self.started = true;
             let by_mark = encoding_rs::Encoding::for_bom(&raw).map(|(encoding, _)| encoding);
@@ -196,7 +185,7 @@ impl Text {
                 text.into_bytes()
             }
         };
-        self.line_ends(decoded, &mut out);
+        let mut out = self.line_ends(decoded);
         if self.ended && self.last.is_some_and(|last| last != b'\n') {
             out.push(b'\n');
             self.last = Some(b'\n');
@@ -204,12 +193,12 @@ impl Text {
         Ok(out)
     }
 
-    fn line_ends(&mut self, bytes: Vec<u8>, out: &mut Vec<u8>) {
+    fn line_ends(&mut self, bytes: Vec<u8>) -> Vec<u8> {
         if !self.after_return && memchr(b'\r', &bytes).is_none() {
             self.last = bytes.last().copied().or(self.last);
-            *out = bytes;
-            return;
+            return bytes;
         }
+        let mut out = Vec::with_capacity(bytes.len() + 1);
         for byte in bytes {
             let second_of_two = byte == b'\n' && self.after_return;
             self.after_return = byte == b'\r';
@@ -218,6 +207,7 @@ impl Text {
             }
         }
         self.last = out.last().copied().or(self.last);
+        out
     }
 }
 
