@@ -221,11 +221,18 @@ pub async fn serve(
 
 /// Predicts what is not known, in the background: of every version that is shown, unless a newer one is there first.
 pub async fn predict(hub: Arc<Hub>) {
+    // threads of its own: those that answer and follow never wait for a tree to grow
+    let threads = rayon::ThreadPoolBuilder::new().thread_name(|_| "predictions".into()).start_handler(|_| give_way());
+    let threads = match threads.build() {
+        Ok(threads) => Arc::new(threads),
+        Err(why) => return tracing::error!("nothing is predicted: {why}"),
+    };
     let mut versions = hub.versions();
     loop {
         versions.mark_unchanged();
-        let predicting = Arc::clone(&hub);
-        match tokio::task::spawn_blocking(move || predicting.predict(None, &mut |_, _| true)).await {
+        let (predicting, threads) = (Arc::clone(&hub), Arc::clone(&threads));
+        let work = move || threads.install(|| predicting.predict(None, &mut |_, _| true));
+        match tokio::task::spawn_blocking(work).await {
             // a newer version is there, or will be: the older one's predictions are not wanted any more
             Ok(Ok(()) | Err(HubError::Prediction(PredictionError::Stopped))) => {}
             Ok(Err(why)) => tracing::warn!("nothing is predicted: {why}"),
@@ -234,6 +241,15 @@ pub async fn predict(hub: Arc<Hub>) {
         if versions.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Takes the processor only where nobody else wants it.
+fn give_way() {
+    // one thread on Linux, the whole process elsewhere
+    #[cfg(target_os = "linux")]
+    if let Err(why) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
+        tracing::debug!("predictions are made at the usual priority: {why}");
     }
 }
 
