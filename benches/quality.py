@@ -242,6 +242,7 @@ class Benchmark:
                 said = self.said(data, key, [formula for formula, _ in tested])
                 inside = (said[:, 1] <= truth) & (truth <= said[:, 2])
                 covered[task].append((k, len(truth), float(np.mean(inside)), float(np.mean(np.abs(said[:, 0] - truth)))))
+                print(f"cluster {k}: {task} {covered[task][-1][1:]}", flush=True)
             shutil.rmtree(data)
         self.figures["loco"] = covered
         print(f"\n{'task':38} clusters: n, covered, error")

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::noted::{Kind, Noted, Value, place};
+use super::Places;
+use super::noted::{Kind, Noted, Value};
 use crate::report::{Code, Finding, Severity};
 
 /// Values this many of their common deviations apart are a conflict.
@@ -42,8 +43,8 @@ impl Compared {
 impl Noted {
     /// Flags values of one material, property and condition that differ by far more than their deviations, and says if
     /// there were too many values to compare them all. Of two values the later one is flagged, of more those far from
-    /// the middle one. `tables` are the names of the tables of the job, by number. The values are given up.
-    pub fn conflicts(&mut self, tables: &[String]) -> Vec<Finding> {
+    /// the middle one. The values are given up.
+    pub fn conflicts(&mut self, places: &Places) -> Vec<Finding> {
         let mut values = repeated(&std::mem::take(&mut self.values));
         values.sort_unstable_by_key(|value| (value.key, value.origin(), value.kind));
         let mut of_kind: BTreeMap<(u16, Other), Compared> = BTreeMap::new();
@@ -78,10 +79,10 @@ impl Noted {
             let of = match conflicts.first() {
                 Some(first) if conflicts.len() >= SYSTEMATIC.0 && share > SYSTEMATIC.1 => {
                     let counts = (conflicts.len(), repeats);
-                    findings.push((first.0.origin(), Said { kind, other, tables }.systematic(first, counts)));
+                    findings.push((first.0.origin(), Said { kind, other, places }.systematic(first, counts)));
                     continue;
                 }
-                _ => Said { kind, other, tables },
+                _ => Said { kind, other, places },
             };
             findings.extend(conflicts.iter().map(|conflict| (conflict.0.origin(), of.single(conflict))));
         }
@@ -93,7 +94,7 @@ impl Noted {
                 self.left_out
             );
             let mend = "nothing to do, unless conflicting values are expected: then ingest the files in several jobs";
-            let at = place(tables, crate::sort::Origin { table: 0, line: 1 });
+            let at = places.of_table(0);
             findings.push(at.finding(Severity::Flagged, Code::NotCompared, (None, None), why, mend));
         }
         findings
@@ -161,7 +162,7 @@ struct Said<'s> {
     kind: &'s Kind,
     /// The kind of the other column of the same row.
     other: Option<&'s Kind>,
-    tables: &'s [String],
+    places: &'s Places,
 }
 
 impl Said<'_> {
@@ -171,7 +172,7 @@ impl Said<'_> {
 
     /// Where the other value stands.
     fn there(&self, value: &Value, other: &Value) -> String {
-        let (here, there) = (place(self.tables, value.origin()), place(self.tables, other.origin()));
+        let (here, there) = (self.places.of(value.origin()), self.places.of(other.origin()));
         match self.other {
             Some(Kind { column: Some(column), .. }) => format!("column `{column}` of the same row"),
             Some(_) => "the same row".into(),
@@ -183,7 +184,7 @@ impl Said<'_> {
     fn finding(&self, value: &Value, why: String, mend: &str) -> Finding {
         let text = value.value.to_string();
         let cell = (self.kind.column.as_deref(), Some(text.as_str()));
-        place(self.tables, value.origin()).finding(Severity::Flagged, Code::ConflictingValues, cell, why, mend)
+        self.places.of(value.origin()).finding(Severity::Flagged, Code::ConflictingValues, cell, why, mend)
     }
 
     fn single(&self, (value, other, apart): &Conflict) -> Finding {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use datasets::property::{Axis, Deviation, Property, dictionary};
 use datasets::table::{Stated, Wanted};
 
-use super::noted::{Kind, Noted, Sampled, axis_sd, place};
+use super::Places;
+use super::noted::{Kind, Noted, Sampled, axis_sd};
 use crate::report::{Code, Finding, Severity};
 
 /// Materials that a column must share with the hub.
@@ -158,7 +159,7 @@ impl Noted {
     /// Flags columns whose unit is probably wrong, with some of the values of the sample that say so, and single values that are
     /// a power of ten off. `own` are the datasets of the job: what the hub has of them counts only where no other knows
     /// the material.
-    pub fn suspects(&self, known: &Known, own: &HashSet<String>, tables: &[String]) -> Vec<Finding> {
+    pub fn suspects(&self, known: &Known, own: &HashSet<String>, places: &Places) -> Vec<Finding> {
         let mut columns: BTreeMap<u16, Vec<Compared<'_>>> = BTreeMap::new();
         for value in &self.sampled {
             let Some(property) = self.property(value) else { continue };
@@ -175,12 +176,12 @@ impl Noted {
                 Some(factor) => {
                     let fits: Vec<&Compared<'_>> = column.iter().filter(|value| value.is_in(factor.0)).collect();
                     findings.extend(fits.first().map(|first| {
-                        first.column(&factor, (distinct(fits.iter().copied()), distinct(&column)), known, tables)
+                        first.column(&factor, (distinct(fits.iter().copied()), distinct(&column)), known, places)
                     }));
-                    findings.extend(fits.iter().take(LISTED).map(|value| value.single(&factor, known, tables)));
+                    findings.extend(fits.iter().take(LISTED).map(|value| value.single(&factor, known, places)));
                 }
                 None if is_sound(&column) => findings.extend(
-                    column.iter().filter_map(|value| Some(value.single(&value.power_of_ten()?, known, tables))),
+                    column.iter().filter_map(|value| Some(value.single(&value.power_of_ten()?, known, places))),
                 ),
                 None => {}
             }
@@ -237,7 +238,7 @@ impl Compared<'_> {
         format!("{} {unit}", self.value.given)
     }
 
-    fn column(&self, factor: &Factor, (fits, all): (usize, usize), known: &Known, tables: &[String]) -> Finding {
+    fn column(&self, factor: &Factor, (fits, all): (usize, usize), known: &Known, places: &Places) -> Finding {
         let why = format!(
             "the unit of the whole column is probably wrong: {} agrees with the hub for {fits} of {all} materials if it \
              is {}, and not as it stands; the first is {} here beside {}",
@@ -249,10 +250,10 @@ impl Compared<'_> {
         let mend = "correct `unit` of this column in the mapping, or state the `factor` that its numbers are to be \
                     multiplied by; where the unit is right, state what differs (temperature, doping, method) as a condition; \
                     all values are kept";
-        self.finding(why, mend, tables)
+        self.finding(why, mend, places)
     }
 
-    fn single(&self, factor: &Factor, known: &Known, tables: &[String]) -> Finding {
+    fn single(&self, factor: &Factor, known: &Known, places: &Places) -> Finding {
         let why = format!(
             "{} of {} is far from {}, and agrees with it if it is {}",
             self.property.name,
@@ -263,14 +264,14 @@ impl Compared<'_> {
         self.finding(
             why,
             "check the unit of the column in the mapping, and the value at the source; it is kept",
-            tables,
+            places,
         )
     }
 
-    fn finding(&self, why: String, mend: &str, tables: &[String]) -> Finding {
+    fn finding(&self, why: String, mend: &str, places: &Places) -> Finding {
         let text = self.value.given.to_string();
         let cell = (self.kind.column.as_deref(), Some(text.as_str()));
-        place(tables, self.value.origin).finding(Severity::Flagged, Code::SuspectUnit, cell, why, mend)
+        places.of(self.value.origin).finding(Severity::Flagged, Code::SuspectUnit, cell, why, mend)
     }
 }
 

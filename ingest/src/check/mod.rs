@@ -5,9 +5,12 @@ mod contradiction;
 mod magnitude;
 mod noted;
 
+use std::collections::HashMap;
+
 use datasets::property::Property;
 
 use crate::report::{Code, Finding, Severity};
+use crate::sort::Origin;
 
 pub use contradiction::{combinations, may_contradict};
 pub use magnitude::Known;
@@ -42,6 +45,48 @@ impl Place<'_> {
             explanation,
             mend: mend.to_owned(),
         }
+    }
+}
+
+/// Where the rows of a job stand, for findings that are made after their rows are gone.
+#[derive(Debug, Default)]
+pub struct Places {
+    tables: Vec<String>,
+    /// Rows that are a file of their own in a folder or archive, by the name of that file.
+    members: HashMap<Origin, Box<str>>,
+}
+
+/// Rows that are remembered by the name of their file; a finding in a later one names folder and row.
+const MOST_MEMBERS: usize = 1 << 18;
+
+impl Places {
+    /// The number of the next table.
+    pub fn next_table(&self) -> u32 {
+        self.tables.len() as u32
+    }
+
+    /// Takes the name of the next table.
+    pub fn add_table(&mut self, shown: String) {
+        self.tables.push(shown);
+    }
+
+    /// Takes rows that are a file of their own.
+    pub fn add_members(&mut self, members: impl IntoIterator<Item = (Origin, Box<str>)>) {
+        let room = MOST_MEMBERS.saturating_sub(self.members.len());
+        self.members.extend(members.into_iter().take(room));
+    }
+
+    /// The file and line of a row.
+    pub fn of(&self, origin: Origin) -> Place<'_> {
+        match self.members.get(&origin) {
+            Some(file) => Place { file, line: 1 },
+            None => Place { line: origin.line, ..self.of_table(origin.table) },
+        }
+    }
+
+    /// The beginning of a table.
+    pub fn of_table(&self, number: u32) -> Place<'_> {
+        Place { file: self.tables.get(number as usize).map_or("", String::as_str), line: 1 }
     }
 }
 

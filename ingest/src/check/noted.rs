@@ -9,7 +9,6 @@ use datasets::property::{Deviation, Property};
 use datasets::record::{Evidence, Measurement, Record, content_hash, dataset_of, material_key};
 use datasets::structure::Species;
 
-use super::Place;
 use crate::rows::is_bound;
 use crate::sort::Origin;
 
@@ -195,7 +194,8 @@ impl Notes {
 
     /// To be called when the chunk has ended.
     pub fn end(&mut self) {
-        self.values.shrink_to_fit();
+        // shrinking in place would keep most of the room that it grew to
+        self.values = self.values.as_slice().to_vec();
         self.buffer = Vec::new();
         self.source = None;
     }
@@ -380,9 +380,4 @@ impl Noted {
         self.values.iter_mut().for_each(|values| values.retain(|value| !rows.contains(&value.origin())));
         self.sampled.retain(|value| !rows.contains(&value.origin));
     }
-}
-
-/// The file and line of a row; `tables` are the names of the tables of the job.
-pub(super) fn place(tables: &[String], origin: Origin) -> Place<'_> {
-    Place { file: tables.get(origin.table as usize).map_or("", String::as_str), line: origin.line }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datasets::table::{Table, TableError};
 
 use super::{Accepted, Done, JobError, Phase, Request, Watch, read};
-use crate::check::{Known, Place};
+use crate::check::Known;
 use crate::report::{Code, Finding, Severity};
 
 /// Records of the hub that are looked at; of a larger one every n-th file.
@@ -29,8 +29,7 @@ impl Accepted {
             Err(why) => {
                 let why = format!("the values were not compared with those of the hub: {why}");
                 let mend = "see `matgenome verify`; the job itself is not affected";
-                let place = Place { file: self.tables.first().map_or("", String::as_str), line: 1 };
-                vec![place.finding(Severity::Flagged, Code::NotCompared, (None, None), why, mend)]
+                vec![self.places.of_table(0).finding(Severity::Flagged, Code::NotCompared, (None, None), why, mend)]
             }
         };
         if let (false, Some(path)) = (findings.is_empty(), &self.report_file) {
@@ -52,7 +51,7 @@ impl Accepted {
         let Some((wanted, known)) = self.noted.wanted(asked.map(|info| info.name)) else { return Ok(Vec::new()) };
         let mut known: Known = known;
         table.stated(&Arc::new(wanted), MOST_ROWS, &mut |stated| known.add(&stated)).await?;
-        Ok(self.noted.suspects(&known, &own, &self.tables))
+        Ok(self.noted.suspects(&known, &own, &self.places))
     }
 }
 

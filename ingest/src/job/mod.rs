@@ -14,7 +14,7 @@ use datasets::property::dictionary;
 use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::{Outcome, SortedRecords, Table, TableError};
 
-use crate::check::{Noted, Notes, Place};
+use crate::check::{Noted, Notes, Place, Places};
 use crate::mapping::{Mapping, MappingFile};
 use crate::native::{self, Item, NativeError, NativeReader};
 use crate::propose::{self, Proposal, Sample};
@@ -108,8 +108,8 @@ pub struct Accepted {
     pub not_used: Vec<String>,
     /// Where all findings are written.
     report_file: Option<PathBuf>,
-    /// The names of the tables that were read, by number.
-    tables: Vec<String>,
+    /// Where the rows stand.
+    places: Places,
     /// What is compared with the hub.
     noted: Noted,
 }
@@ -228,17 +228,19 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         refused: None,
         files: Vec::new(),
         noted: Noted::default(),
+        places: Places::default(),
     });
     let mut terms: BTreeMap<String, DatasetInfo> = BTreeMap::new();
-    let (mut tables, mut names, mut not_used): (Vec<String>, Vec<String>, Vec<String>) = Default::default();
+    let (mut names, mut not_used): (Vec<String>, Vec<String>) = Default::default();
     for input in &request.files {
         if let Some(mut reader) = export_at(&input.path)? {
             if let Some(name) = &request.dataset {
                 reader = reader.rename(name)?;
             }
             terms.extend(reader.terms().iter().map(|info| (info.name.clone(), info.clone())));
-            read_export(reader, tables.len() as u32, input, &gathering, watch)?;
-            tables.push(input.shown.clone());
+            let number = lock(&gathering).places.next_table();
+            read_export(reader, number, input, &gathering, watch)?;
+            lock(&gathering).places.add_table(input.shown.clone());
             continue;
         }
         let mapping = request.mapping.as_ref().ok_or_else(|| JobError::NoMapping(input.shown.clone()))?;
@@ -254,14 +256,14 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
                 lock(&gathering).refused = Some(RefusedWriter::create(folder, &table));
             }
             let job = TableJob {
-                number: tables.len() as u32,
+                number: lock(&gathering).places.next_table(),
                 shown: table.shown.clone(),
                 mapping,
                 gathering: &gathering,
                 watch,
                 keeps_rows: request.refused.is_some(),
             };
-            tables.push(table.shown.clone());
+            lock(&gathering).places.add_table(table.shown.clone());
             names.push(table.name.clone());
             job.run(table, &layout, threads)?;
             lock(&gathering).end_table()?;
@@ -273,7 +275,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
             return Err(JobError::FileNotGiven(wanted.clone()));
         }
     }
-    let Gathering { sorter, mut report, mut files, mut noted, .. } =
+    let Gathering { sorter, mut report, mut files, mut noted, places, .. } =
         gathering.into_inner().unwrap_or_else(PoisonError::into_inner);
     watch.enter(Phase::Merging);
     let join = request.mapping.as_ref().is_some_and(|mapping| mapping.file.record.join);
@@ -284,12 +286,12 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
     };
     sorted.duplicates.sort_by_key(origin);
     for duplicate in &sorted.duplicates {
-        report.duplicate(duplicate, &tables)?;
+        report.duplicate(duplicate, &places)?;
     }
     let left_out: HashSet<Origin> =
         sorted.duplicates.iter().filter(|d| matches!(d, Duplicate::Other(..))).map(origin).collect();
     noted.without(&left_out);
-    noted.conflicts(&tables).into_iter().try_for_each(|finding| report.finding(finding))?;
+    noted.conflicts(&places).into_iter().try_for_each(|finding| report.finding(finding))?;
     if let (false, Some(folder), Some(mapping)) = (left_out.is_empty(), &request.refused, &request.mapping) {
         files.extend(write_left_out(request, mapping, folder, &left_out)?);
     }
@@ -302,7 +304,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
         (info, Arc::new(pieces))
     });
     let (sets, report_file) = (sets.collect(), request.report.clone());
-    Ok(Accepted { sets, report: report.finish()?, refused: files, not_used, report_file, tables, noted })
+    Ok(Accepted { sets, report: report.finish()?, refused: files, not_used, report_file, places, noted })
 }
 
 /// Columns that are said not to be used, at most.
@@ -434,6 +436,7 @@ struct Gathering {
     /// Files of refused rows that are done.
     files: Vec<PathBuf>,
     noted: Noted,
+    places: Places,
 }
 
 /// What was found in one chunk.
@@ -444,6 +447,8 @@ struct Findings {
     findings: Vec<Finding>,
     refused_rows: Vec<Result<Row, BadRow>>,
     notes: Notes,
+    /// Rows that are a file of their own.
+    members: Vec<(Origin, Box<str>)>,
 }
 
 impl Gathering {
@@ -460,6 +465,7 @@ impl Gathering {
                 }
             }
             self.noted.take(std::mem::take(&mut found.notes));
+            self.places.add_members(std::mem::take(&mut found.members));
             self.report.add(found)?;
             self.next += 1;
         }
@@ -550,6 +556,8 @@ impl TableJob<'_> {
                             let origin = Origin { table: self.number, line: row.line };
                             found.notes.note(record, origin, own_ids, &what_is);
                             run.push(record, origin)?;
+                            let member = layout.member(row, &self.shown);
+                            found.members.extend(member.map(|name| (origin, name.into_boxed_str())));
                         }
                         Err(findings) => {
                             found.refused += 1;
@@ -618,12 +626,9 @@ impl Reporter {
         Ok(())
     }
 
-    fn duplicate(&mut self, duplicate: &Duplicate, tables: &[String]) -> Result<(), JobError> {
+    fn duplicate(&mut self, duplicate: &Duplicate, places: &Places) -> Result<(), JobError> {
         self.report.rows_accepted -= 1;
-        let place = |origin: &Origin| Place {
-            file: tables.get(origin.table as usize).map_or("", String::as_str),
-            line: origin.line,
-        };
+        let place = |origin: &Origin| places.of(*origin);
         let finding = match duplicate {
             Duplicate::Same(origin, id) => {
                 self.report.rows_unchanged += 1;

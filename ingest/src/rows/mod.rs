@@ -198,7 +198,7 @@ impl Layout<'_> {
         record: &mut Record,
         flagged: &mut Vec<Finding>,
     ) -> Result<(), Vec<Finding>> {
-        let member = self.member.and_then(|at| row.cells.get(at)).map(|member| format!("{}/{member}", place.file));
+        let member = self.member(row, place.file);
         // such a row begins its file
         let place = member.as_deref().map_or(place, |file| Place { file, line: 1 });
         if !self.wants(row) {
@@ -278,6 +278,11 @@ impl Layout<'_> {
         }
         // several columns of one property: each has a text of its own
         self.values.iter().find(|v| Arc::ptr_eq(&v.property, &m.property)).map(|v| v.header)
+    }
+
+    /// The file that a row comes from, where the table is made of several.
+    pub fn member(&self, row: &Row, table: &str) -> Option<String> {
+        self.member.and_then(|at| row.cells.get(at)).map(|member| format!("{table}/{member}"))
     }
 
     /// Whether the source has ids of its own: a column of the record id that is not the formula.

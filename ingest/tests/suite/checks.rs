@@ -5,7 +5,7 @@ use std::path::Path;
 use datasets::catalogue::{DatasetInfo, Visibility};
 use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::Table;
-use ingest::check::{Noted, Notes};
+use ingest::check::{Noted, Notes, Places};
 use ingest::job::{self, Done, Input, Request, Watch};
 use ingest::report::{Code, Finding, Severity};
 use ingest::sort::Origin;
@@ -131,7 +131,10 @@ fn what_finds_no_room_is_said_once() {
             notes.end();
             noted.take(notes);
         }
-        let found = noted.conflicts(&["a.csv".into()]);
+        let mut places = Places::default();
+        places.add_table("a.csv".into());
+        let found = noted.conflicts(&places);
+        assert!(found.iter().all(|f| f.file == "a.csv"));
         assert_eq!(found.iter().map(|f| f.code).collect::<Vec<_>>(), expected);
         assert!(found.iter().all(|f| f.code != Code::NotCompared || f.explanation.contains("the last 2 were not")));
     }

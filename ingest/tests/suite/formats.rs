@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ingest::read::{BytesRead, ReadOptions, Row, open};
 use ingest::refused::RefusedWriter;
+use ingest::report::Code;
 
 type Cells = Vec<(Vec<String>, Vec<Result<Vec<String>, String>>)>;
 
@@ -465,10 +466,23 @@ fn a_finding_names_the_file_of_a_folder() {
     std::fs::create_dir(&cards).unwrap();
     std::fs::write(cards.join("Air.FCMat"), "Name = Air\nDensity = 1.2 kg/m^3\n").unwrap();
     std::fs::write(cards.join("Argon.FCMat"), "Name = Argon\nDensity = much\n").unwrap();
-    let map = crate::job::mapping(
-        "material = { name = \"Name\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"Density\"\nproperty = \"density\"\n",
-    );
+    let text = "material = { name = \"Name\" }\ndefaults = { evidence = \"measured\" }\n[[value]]\ncolumn = \"Density\"\nproperty = \"density\"\n";
+    let map = crate::job::mapping(text);
     let done = crate::job::read_paths(&[cards], &map).unwrap();
     let found = crate::job::finding(&done);
     assert!(found.file.ends_with("cards/Argon.FCMat") && found.row == 1, "{found:?}");
+    // also what is found when all rows are read: that one says again what another says, or something else
+    std::fs::write(folder.path().join("cards/Argon.FCMat"), "Name = Air\nDensity = 7.9 g/cm^3\n").unwrap();
+    std::fs::write(folder.path().join("cards/Breath.FCMat"), "Name = Air\nDensity = 1.2 kg/m^3\n").unwrap();
+    let found = |text: &str| -> Vec<(Code, String)> {
+        let done = crate::job::read_paths(&[folder.path().join("cards")], &crate::job::mapping(text)).unwrap();
+        assert!(done.report.findings.iter().all(|f| f.row == 1));
+        let name = |file: &str| file.rsplit('/').next().unwrap().to_owned();
+        done.report.findings.iter().map(|f| (f.code, name(&f.file))).collect()
+    };
+    assert_eq!(found(text), [(Code::ConflictingValues, "Argon.FCMat".to_owned())]);
+    let by_name = format!("record = {{ id = [\"Name\"] }}\n{text}");
+    let [other, same] =
+        [(Code::DuplicateId, "Argon.FCMat".to_owned()), (Code::DuplicateRow, "Breath.FCMat".to_owned())];
+    assert_eq!(found(&by_name), [other, same]);
 }
