@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
+use crate::embedding::EmbeddingError;
 use crate::materials::Resolved;
 use crate::prediction::{PredictionError, Predictions};
 use crate::scope::Viewer;
@@ -71,6 +72,15 @@ pub enum HubError {
     /// Nothing can be predicted.
     #[error(transparent)]
     Prediction(#[from] PredictionError),
+}
+
+impl From<EmbeddingError> for HubError {
+    fn from(e: EmbeddingError) -> HubError {
+        match e {
+            EmbeddingError::Vectors(e) => e.into(),
+            EmbeddingError::Encoders(e) => e.into(),
+        }
+    }
 }
 
 fn hint(closest: &[String]) -> String {

@@ -207,7 +207,7 @@ pub fn similar(
     match snapshot.embedding(spec.by)? {
         Some(embedding) => by_vectors(snapshot, device, spec, &subject, ground, &embedding),
         None => {
-            let mend = "ask by composition or descriptors, or contribute a value (`ingest`)";
+            let mend = "ask by composition, descriptors or learned, or contribute a value (`ingest`)";
             let targets = compared(snapshot, &ground.scope, &subject, None, mend)?;
             by_properties(snapshot, device, &subject, ground, targets, spec.limit)
         }
@@ -348,8 +348,12 @@ fn by_vectors(
     embedding: &Embedding,
 ) -> Result<SimilarAnswer, HubError> {
     let of_row = subject.row.and_then(|row| embedding.of(row)).map(<[f32]>::to_vec);
-    let of_formula = || embedding.encoder.encode(&subject.formula.as_ref().and_then(compose)?);
-    let Some(query) = of_row.or_else(of_formula) else {
+    let composition = || subject.formula.as_ref().and_then(compose);
+    let query = match of_row {
+        Some(query) => Some(query),
+        None => composition().map(|own| embedding.encoder.encode(&own)).transpose()?.flatten(),
+    };
+    let Some(query) = query else {
         let (text, space) = (&subject.text, spec.by);
         return Err(
             subject.refuse(format!("`{text}` has no place in the space of {space}, which needs {}", space.needs()))
@@ -369,7 +373,7 @@ fn by_vectors(
         k: spec.limit,
     })?;
     let found = nearest.neighbours.into_iter().flatten();
-    let found: Vec<(f64, u32)> = found.map(|n| (n.distance, embedding.rows[n.row as usize])).collect();
+    let found: Vec<(f64, u32)> = found.map(|n| (n.distance * embedding.unit, embedding.rows[n.row as usize])).collect();
     let scope = &ground.scope;
     let shown = subject.row.map(|row| known_properties(snapshot, scope, row)).filter(|known| !known.is_empty());
     let candidates = found.into_iter().enumerate().map(|(i, (distance, row))| {

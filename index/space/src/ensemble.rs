@@ -9,7 +9,7 @@ use ndarray::{Array2, Axis};
 use serde::{Deserialize, Serialize};
 
 use crate::composition::Composition;
-use crate::encoder::{Encoder, Learned, Scale, Task, Training};
+use crate::encoder::{Encoder, Learned, Scale, Task, Training, VECTOR};
 
 /// Trained encoders.
 #[derive(Debug, Clone)]
@@ -111,6 +111,16 @@ impl Ensemble {
             mean /= (self.folds.len() + 1) as f32;
         }
         Said { unseen, mean }
+    }
+
+    /// The vectors of compositions in the space of the encoder that has seen all: one row each, [`VECTOR`] components.
+    pub fn vectors(&self, compositions: &[&Composition]) -> Array2<f32> {
+        let mut vectors = Array2::zeros((compositions.len(), VECTOR));
+        for (part, from) in compositions.chunks(PART).zip((0..).step_by(PART)) {
+            let (encoded, _) = self.whole.encode(part);
+            vectors.slice_mut(ndarray::s![from..from + part.len(), ..]).assign(&encoded);
+        }
+        vectors
     }
 
     /// As bytes: a line of JSON, then the parameters as 16-bit floats, then the CRC-32 of all before it.

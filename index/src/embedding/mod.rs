@@ -6,6 +6,7 @@
 
 mod composition;
 mod descriptors;
+mod learned;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,10 +16,12 @@ use serde::{Deserialize, Serialize};
 use space::composition::Composition;
 
 use crate::materials::Materials;
+use crate::prediction::{PredictionError, Predictions};
 use crate::snapshot::Snapshot;
 
 pub use composition::compose;
 pub use descriptors::{CLIP, Standard};
+pub use learned::Latest;
 
 /// In which space are materials near each other?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize)]
@@ -32,11 +35,13 @@ pub enum Space {
     Descriptors,
     /// What is believed of the properties, in spreads: the root of the mean expected squared difference.
     Properties,
+    /// Vectors that a network has learned from all public properties at once, by L2: 1 is the distance of two random materials.
+    Learned,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Space; 3] = [Space::Composition, Space::Descriptors, Space::Properties];
+    pub const ALL: [Space; 4] = [Space::Composition, Space::Descriptors, Space::Properties, Space::Learned];
 
     /// Its name in queries.
     pub fn name(self) -> &'static str {
@@ -44,6 +49,7 @@ impl Space {
             Space::Composition => "composition",
             Space::Descriptors => "descriptors",
             Space::Properties => "properties",
+            Space::Learned => "learned",
         }
     }
 
@@ -53,6 +59,7 @@ impl Space {
             Space::Composition => "element mover's distance, places on the modified Pettifor scale",
             Space::Descriptors => "Euclidean, standard deviations of Magpie's descriptors",
             Space::Properties => "root mean expected squared difference, spreads of the properties",
+            Space::Learned => "Euclidean in the learned space, distances of two random materials",
         }
     }
 
@@ -60,7 +67,7 @@ impl Space {
     pub fn needs(self) -> &'static str {
         match self {
             Space::Composition => "a formula of elements up to lawrencium",
-            Space::Descriptors => "a formula",
+            Space::Descriptors | Space::Learned => "a formula",
             Space::Properties => "a known value",
         }
     }
@@ -90,6 +97,19 @@ pub enum Encoder {
     Pettifor,
     /// By standardised descriptors.
     Descriptors(Standard),
+    /// By the network that has learned from all properties.
+    Learned(Arc<Predictions>),
+}
+
+/// A space cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddingError {
+    /// Vectors that are no finite numbers, which would be a defect here.
+    #[error(transparent)]
+    Vectors(#[from] GpuError),
+    /// There is no network.
+    #[error(transparent)]
+    Encoders(#[from] PredictionError),
 }
 
 impl Encoder {
@@ -98,17 +118,25 @@ impl Encoder {
         match self {
             Encoder::Pettifor => space::pettifor::COMPONENTS,
             Encoder::Descriptors(standard) => standard.dims(),
+            Encoder::Learned(_) => space::encoder::VECTOR,
         }
     }
 
     /// The vector of a composition; `None` where it has no place in the space.
-    pub fn encode(&self, composition: &Composition) -> Option<Vec<f32>> {
+    ///
+    /// # Errors
+    /// The network that makes it is gone.
+    pub fn encode(&self, composition: &Composition) -> Result<Option<Vec<f32>>, EmbeddingError> {
         let mut vector = vec![0.0; self.dims()];
         match self {
-            Encoder::Pettifor => space::pettifor::cumulate(composition, &mut vector)?,
+            Encoder::Pettifor if space::pettifor::cumulate(composition, &mut vector).is_none() => return Ok(None),
+            Encoder::Pettifor => {}
             Encoder::Descriptors(standard) => standard.write(composition, &mut vector),
+            Encoder::Learned(predictions) => {
+                vector.iter_mut().zip(&predictions.vectors(&[composition])?).for_each(|(slot, x)| *slot = *x)
+            }
         }
-        Some(vector)
+        Ok(Some(vector))
     }
 }
 
@@ -121,6 +149,8 @@ pub struct Embedding {
     pub rows: Vec<u32>,
     /// What near means.
     pub metric: Metric,
+    /// What the metric is multiplied by, to be a distance of the space.
+    pub unit: f64,
     /// Makes the vector of a formula that nobody has seen.
     pub encoder: Encoder,
 }
@@ -158,8 +188,8 @@ impl Snapshot {
     /// for spaces that are no set of vectors ([`Space::Properties`]).
     ///
     /// # Errors
-    /// None, short of a defect: vectors are finite numbers.
-    pub fn embedding(&self, space: Space) -> Result<Option<Arc<Embedding>>, GpuError> {
+    /// [`Space::Learned`] needs encoders; short of a defect there is no other, since vectors are finite numbers.
+    pub fn embedding(&self, space: Space) -> Result<Option<Arc<Embedding>>, EmbeddingError> {
         let mut slot = self.embeddings.slot(space);
         if let Some(kept) = &*slot {
             return Ok(Some(Arc::clone(kept)));
@@ -167,6 +197,7 @@ impl Snapshot {
         let made = match space {
             Space::Composition => composition::embed(&self.materials)?,
             Space::Descriptors => descriptors::embed(self)?,
+            Space::Learned => learned::embed(self)?,
             Space::Properties => return Ok(None),
         };
         let made = Arc::new(made);

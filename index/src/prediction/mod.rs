@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::Array as _;
 use datasets::property::{Axis, Property};
 use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K, content_hash};
+use ndarray::Array2;
 use rayon::prelude::*;
 use space::composition::Composition;
 use space::encoder::Training;
@@ -25,7 +26,7 @@ use space::ensemble::{Ensemble, Said};
 use space::predictor::{COVERED_DEVIATIONS, Predicted};
 
 use crate::belief::{At, Belief, Beliefs, floor_sd};
-use crate::embedding::compose;
+use crate::embedding::{Latest, compose};
 use crate::properties::fingerprint;
 use crate::scope::{Scope, Viewer};
 use crate::snapshot::Snapshot;
@@ -70,6 +71,9 @@ pub enum PredictionError {
     /// The encoders are to blame.
     #[error("{0}: {1}; remove the file, or train anew (`matgenome train`)")]
     Encoders(String, space::ensemble::NoEnsemble),
+    /// A snapshot that no hub shows.
+    #[error("a snapshot that no hub shows has no encoders")]
+    NoHub,
     /// The disk is.
     #[error("predictions cannot be kept: {0}")]
     Io(#[from] std::io::Error),
@@ -84,6 +88,8 @@ pub struct Predictions {
     folder: PathBuf,
     own_encoders: PathBuf,
     encoders: OnceLock<(Ensemble, u64)>,
+    /// The learned space of late.
+    pub(crate) latest: Latest,
     models: Mutex<HashMap<String, Arc<Model>>>,
     /// One model is learned at a time: each takes all processors. Never wait for it in a task of rayon's.
     fitting: Mutex<()>,
@@ -125,6 +131,7 @@ impl Predictions {
             folder: column::folder(data_dir),
             own_encoders: encoders_of(data_dir),
             encoders: OnceLock::new(),
+            latest: Latest::default(),
             models: Mutex::default(),
             fitting: Mutex::default(),
         }
@@ -149,6 +156,14 @@ impl Predictions {
         };
         let ensemble = Ensemble::from_bytes(bytes).map_err(|e| PredictionError::Encoders(of, e))?;
         Ok(self.encoders.get_or_init(|| (ensemble, content_hash(bytes))))
+    }
+
+    /// Where compositions are in the learned space: one row each, [`space::encoder::VECTOR`] components.
+    ///
+    /// # Errors
+    /// There are no encoders.
+    pub fn vectors(&self, compositions: &[&Composition]) -> Result<Array2<f32>, PredictionError> {
+        Ok(self.encoders()?.0.vectors(compositions))
     }
 
     /// A number that tells apart what whole columns are made from.
@@ -427,8 +442,8 @@ impl Snapshot {
         lock(&self.predicted).insert(property.key.clone(), Some(column));
     }
 
-    /// Takes predictions from there.
-    pub(crate) fn predict_by(&self, predictions: Arc<Predictions>) {
+    /// Takes encoders and predictions from there; what a hub shows does so already.
+    pub fn predict_by(&self, predictions: Arc<Predictions>) {
         // a snapshot belongs to one hub
         let _ = self.predictions.set(predictions);
     }

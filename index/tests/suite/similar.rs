@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use datasets::formula::Formula;
 use datasets::record::Record;
+use datasets::table::Table;
 use gpu::Device;
 use matgenome_index::embedding::Space;
-use matgenome_index::hub::HubError;
+use matgenome_index::hub::{Hub, HubError};
 use matgenome_index::scope::Viewer;
 use matgenome_index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec, similar, substitute};
 use matgenome_index::snapshot::Snapshot;
 use matgenome_index::spec::read_json;
 use serde_json::{Value, json};
 
-use crate::world::{Random, Write as _, devices, measured, record, world};
+use crate::world::{Random, Write as _, devices, ingest, measured, open, record, wait, world};
 
 fn spec(text: &Value) -> SimilarSpec {
     read_json(text.to_string().as_bytes()).unwrap()
@@ -296,4 +297,60 @@ fn the_distance_by_properties_is_as_documented() {
         let want = ((terms[0] + terms[1]) / 2.0).sqrt();
         assert!((candidate.distance - want).abs() < 1e-9, "{candidate:?}: {want}");
     }
+}
+
+/// In the learned space 1 is the root mean square distance of two public materials, a formula that the hub does not know is where it
+/// would be if it did, and private materials do not move the scale.
+#[test]
+fn the_learned_space_is_as_documented() {
+    let mut records = semiconductors();
+    records.retain(|record| record.formula.is_some());
+    let with = world(&records);
+    let ends = |snapshot: &Snapshot| {
+        let formulas: Vec<String> = snapshot.materials.id.iter().flatten().map(str::to_owned).collect();
+        let question = |id: &String| json!({"material": id, "by": "learned", "limit": 1000});
+        let answers = formulas.iter().map(|id| ask(snapshot, &question(id), Viewer::Public).unwrap());
+        answers.map(|answer| answer.candidates).collect::<Vec<_>>()
+    };
+    let all = ends(&with.snapshot);
+    let n = all.len() as f64;
+    let squares: f64 = all.iter().flatten().map(|c| c.distance.powi(2)).sum();
+    assert!((squares / (n * n) - 1.0).abs() < 1e-3, "{}", squares / (n * n));
+    let near = |snapshot: &Snapshot, question: serde_json::Value| -> Vec<(String, f64)> {
+        let answer = ask(snapshot, &question, Viewer::Public).unwrap();
+        answer.candidates.into_iter().map(|c| (c.material, c.distance)).collect()
+    };
+    let known = near(&with.snapshot, json!({"material": "GaAs", "by": "learned", "limit": 5}));
+    records.retain(|record| record.formula.as_deref() != Some("AsGa"));
+    let without = world(&records);
+    let unknown = near(&without.snapshot, json!({"formula": "GaAs", "by": "learned", "limit": 5}));
+    let ids = |found: &[(String, f64)]| found.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&known), ids(&unknown), "{known:?} {unknown:?}");
+    // the scale is another one where a material less is known, and no distance changes by more than that
+    let ratios: Vec<f64> = known.iter().zip(&unknown).map(|(a, b)| a.1 / b.1).collect();
+    assert!(ratios.iter().all(|ratio| (ratio / ratios[0] - 1.0).abs() < 1e-4), "{ratios:?}");
+}
+
+/// After a commit the learned space is that of a hub made at once, bit for bit, though vectors are taken over.
+#[test]
+fn the_learned_space_does_not_depend_on_the_way_to_it() {
+    let records = semiconductors();
+    let (before, after) = records.split_at(records.len() / 2);
+    let dir = tempfile::tempdir().unwrap();
+    let told = |hub: &Hub| -> Vec<(String, u64)> {
+        let question = spec(&json!({"formula": "AlGaAs2", "by": "learned", "limit": 50}));
+        let answer = hub.similar(&question, Viewer::Public).unwrap();
+        answer.candidates.into_iter().map(|c| (c.material, c.distance.to_bits())).collect()
+    };
+    wait(async {
+        let mut table = Table::open_or_create(dir.path()).await.unwrap();
+        ingest(&mut table, before, usize::MAX).await;
+        let hub = open(dir.path()).await;
+        let first = told(&hub);
+        ingest(&mut table, after, usize::MAX).await;
+        hub.refresh().await.unwrap();
+        let second = told(&hub);
+        assert!(first.len() < second.len());
+        assert_eq!(second, told(&open(dir.path()).await));
+    });
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 
 use datasets::catalogue::{DatasetInfo, Visibility};
 use datasets::record::{Evidence, Measurement, Record};
 use datasets::table::Table;
 use gpu::{Choice, Device, adapters};
 use matgenome_index::hub::Hub;
+use matgenome_index::prediction::Predictions;
 use matgenome_index::snapshot::{self, Snapshot};
 use tempfile::TempDir;
 
@@ -53,6 +55,7 @@ pub(crate) fn world_in_batches(records: &[Record], batch: usize) -> World {
         let mut table = Table::open_or_create(dir.path()).await.unwrap();
         ingest(&mut table, records, batch).await;
         let snapshot = snapshot::build(&table, |_, _| {}).await.unwrap();
+        snapshot.predict_by(Arc::new(Predictions::of(dir.path())));
         (table, snapshot)
     });
     World { dir, table, snapshot }
