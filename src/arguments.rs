@@ -72,6 +72,9 @@ pub enum Command {
     Show {
         /// Id, formula or name
         material: String,
+        /// Also what is predicted of the properties that nothing is known of
+        #[arg(long)]
+        predicted: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

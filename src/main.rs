@@ -47,7 +47,7 @@ async fn run(arguments: Arguments) -> Result<u8, Failure> {
         Command::Substitute(substitute) => commands::similar::substitute(common, &substitute).await,
         Command::Screen(screen) => commands::screen::run(common, &screen).await,
         Command::Predict { properties } => commands::predict::run(common, &properties).await,
-        Command::Show { material, json } => commands::show::run(common, &material, json).await,
+        Command::Show { material, predicted, json } => commands::show::run(common, &material, predicted, json).await,
         Command::Properties { search, json } => commands::list::properties(common, search.as_deref(), json).await,
         Command::Datasets { json } => commands::list::datasets(common, json).await,
         Command::History { json } => commands::list::history(common, json).await,

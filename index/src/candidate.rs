@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use arrow::array::Array as _;
 use datasets::property::{Axis, Property, dictionary};
 use datasets::record::Evidence;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::belief::Belief;
-use crate::prediction::NO_PICK;
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
+use crate::prediction::{self, NO_PICK};
 use crate::scope::Scope;
+use crate::screen::ScreenValue;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Subject, Target, Unknown};
@@ -421,6 +423,9 @@ pub struct MaterialAnswer {
     pub elements: Vec<String>,
     /// What is believed and known of each property: in dictionary order, then those of the datasets' own.
     pub properties: Vec<PropertyAnswer>,
+    /// What is predicted, of properties that nothing is known of; where it was asked for, and as far as it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<BTreeMap<String, ScreenValue>>,
     /// The records that speak about it.
     pub records: Vec<String>,
     /// Their datasets.
@@ -497,9 +502,26 @@ pub fn material(snapshot: &Snapshot, scope: &Scope, row: u32) -> Option<Material
         space_group: (m.space_group[at] != 0).then_some(m.space_group[at]),
         elements: m.parsed(at).map(|f| f.elements().map(|e| e.symbol().to_owned()).collect()).unwrap_or_default(),
         properties,
+        predicted: None,
         records,
         datasets,
     })
+}
+
+/// What is predicted of a material for a scope, of the properties that nothing is known of.
+pub fn predicted(snapshot: &Snapshot, scope: &Scope, row: u32) -> BTreeMap<String, ScreenValue> {
+    let properties: Vec<&Property> = snapshot.properties(scope).collect();
+    let said = |property: &&Property| {
+        let column = snapshot.predicted(property)?;
+        let (mean, half) = (*column.mean.get(row as usize)?, *column.half.get(row as usize)?);
+        if !mean.is_finite() || snapshot.beliefs(scope, property, None).get(row, snapshot.materials.len()).is_some() {
+            return None;
+        }
+        let near = snapshot.nearest_known(property, row, NEIGHBOURS);
+        let value = ScreenValue::of(snapshot, property, &prediction::belief(property, mean, half), &near);
+        Some((property.key.clone(), value))
+    };
+    properties.par_iter().filter_map(said).collect()
 }
 
 fn property_answer(snapshot: &Snapshot, scope: &Scope, property: &Property, row: u32) -> Option<PropertyAnswer> {

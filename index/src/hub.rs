@@ -308,16 +308,20 @@ impl Hub {
         !matches!(snapshot.materials.resolve(text, &snapshot.members(&scope), &scope), Resolved::Unknown(_))
     }
 
-    /// All that is known of the material that a text means: an id, a formula or a name.
+    /// All that is known of the material that a text means: an id, a formula or a name; with `predicted` also what is predicted of it.
     ///
     /// # Errors
     /// No material, or several, answer to it.
-    pub fn material(&self, text: &str, viewer: Viewer) -> Result<MaterialAnswer, HubError> {
+    pub fn material(&self, text: &str, viewer: Viewer, predicted: bool) -> Result<MaterialAnswer, HubError> {
         let snapshot = self.snapshot();
         let scope = snapshot.visible(viewer);
         let none = |closest| HubError::NoMaterial { text: text.to_owned(), closest };
         match snapshot.materials.resolve(text, &snapshot.members(&scope), &scope) {
-            Resolved::Row(row) => candidate::material(&snapshot, &scope, row).ok_or_else(|| none(Vec::new())),
+            Resolved::Row(row) => {
+                let mut answer = candidate::material(&snapshot, &scope, row).ok_or_else(|| none(Vec::new()))?;
+                answer.predicted = predicted.then(|| candidate::predicted(&snapshot, &scope, row));
+                Ok(answer)
+            }
             Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
             Resolved::Unknown(closest) => Err(none(closest)),
         }

@@ -20,6 +20,7 @@ use crate::belief::{Belief, Beliefs, floor_sd};
 use crate::candidate::{NEIGHBOURS, Neighbour, Verdict, native_sd, neighbours};
 use crate::embedding::compose;
 use crate::hub::HubError;
+use crate::prediction::column::Near;
 use crate::prediction::{self, Ground, Learned, NO_PICK, PredictionError, Predictions, Wanted};
 use crate::scope::{Scope, Viewer};
 use crate::search::meets;
@@ -108,7 +109,7 @@ pub struct ScreenResult {
     pub error: Option<String>,
 }
 
-/// What is believed of one property of a candidate.
+/// What is believed of one property.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ScreenValue {
@@ -398,31 +399,37 @@ fn of_phases(known: &Beliefs, rows: &[u32], snapshot: &Snapshot) -> Option<Belie
 fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbours: bool) -> ScreenValue {
     let property = said.property;
     let Some(belief) = said.beliefs[i] else { return ScreenValue::nothing(property.unit.clone()) };
-    let [lower, upper] = prediction::interval(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
     let near = match said.learned.as_ref() {
         Some(learned) if names_neighbours && belief.evidence == Evidence::Predicted => {
             learned.nearest(&read.composition, NEIGHBOURS)
         }
         _ => Vec::new(),
     };
-    let record = |pick: u32| {
-        let record = snapshot.measurements.record[pick as usize];
-        snapshot.records.id.value(record as usize).to_owned()
-    };
-    ScreenValue {
-        value: Some(belief.value),
-        lower: Some(lower.min(belief.value)),
-        upper: Some(upper.max(belief.value)),
-        sd: Some(native_sd(property.axis, belief.value, belief.sd)),
-        unit: property.unit.clone(),
-        evidence: belief.evidence,
-        record: (belief.pick != NO_PICK).then(|| record(belief.pick)),
-        distance: near.first().map(|near| near.distance).or(said.distances[i]).map(f64::from),
-        neighbours: neighbours(snapshot, property, &near, |x| x),
-    }
+    let value = ScreenValue::of(snapshot, property, &belief, &near);
+    ScreenValue { distance: value.distance.or(said.distances[i].map(f64::from)), ..value }
 }
 
 impl ScreenValue {
+    /// A belief, with the materials near to it where it is predicted.
+    pub(crate) fn of(snapshot: &Snapshot, property: &Property, belief: &Belief, near: &[Near]) -> ScreenValue {
+        let [lower, upper] = prediction::interval(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
+        let record = |pick: u32| {
+            let record = snapshot.measurements.record[pick as usize];
+            snapshot.records.id.value(record as usize).to_owned()
+        };
+        ScreenValue {
+            value: Some(belief.value),
+            lower: Some(lower.min(belief.value)),
+            upper: Some(upper.max(belief.value)),
+            sd: Some(native_sd(property.axis, belief.value, belief.sd)),
+            unit: property.unit.clone(),
+            evidence: belief.evidence,
+            record: (belief.pick != NO_PICK).then(|| record(belief.pick)),
+            distance: near.first().map(|near| f64::from(near.distance)),
+            neighbours: neighbours(snapshot, property, near, |x| x),
+        }
+    }
+
     fn nothing(unit: String) -> ScreenValue {
         ScreenValue {
             value: None,

@@ -79,6 +79,7 @@ fn documented(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
     let operations = OpenApiRouter::new().routes(routes!(routes::healthz)).routes(routes!(routes::readyz));
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(group(Understood::JSON, look_ups()))
+        .merge(group(routes::MATERIAL_UNDERSTOOD, OpenApiRouter::new().routes(routes!(routes::material))))
         .merge(group(routes::export::UNDERSTOOD, OpenApiRouter::new().routes(routes!(routes::export::export))))
         .merge(trusted(state))
         .merge(operations)
@@ -90,7 +91,6 @@ fn look_ups() -> OpenApiRouter<Arc<AppState>> {
         .routes(routes!(routes::similar))
         .routes(routes!(routes::substitute))
         .routes(routes!(routes::screen))
-        .routes(routes!(routes::material))
         .routes(routes!(routes::record))
         .routes(routes!(routes::properties))
         .routes(routes!(routes::datasets))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use datasets::catalogue::DatasetInfo;
 use datasets::property::Listed;
@@ -18,13 +18,14 @@ use index::screen::{ScreenAnswer, ScreenSpec};
 use index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec};
 use index::snapshot::{Dataset, Snapshot};
 use index::spec::{self, Spec};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::problem::Problem;
 use crate::state::AppState;
+use crate::understood::Understood;
 
 pub(crate) mod export;
 pub(crate) mod ingest;
@@ -264,17 +265,33 @@ pub(crate) async fn screen(
     blocking_by(&state, &state.screens, asked).await
 }
 
+/// What [`material`] understands.
+pub(crate) const MATERIAL_UNDERSTOOD: Understood = Understood { parameters: &["predicted"], ..Understood::JSON };
+
+/// What is wanted of a material beside what is known.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MaterialParameters {
+    /// `true`: also what is predicted of the properties that nothing is known of.
+    #[serde(default)]
+    predicted: bool,
+}
+
 /// All that is known of a material, with its provenance.
 #[utoipa::path(
     get, path = "/v1/materials/{id}", tag = "look up",
-    params(("id" = String, Path, description = "Id, formula in any order, or name")),
-    responses((status = 200, body = MaterialAnswer), (status = 404, body = Problem, content_type = "application/problem+json"))
+    params(("id" = String, Path, description = "Id, formula in any order, or name"), MaterialParameters),
+    responses((status = 200, body = MaterialAnswer), (status = 400, body = Problem, content_type = "application/problem+json"), (status = 404, body = Problem, content_type = "application/problem+json"))
 )]
 pub(crate) async fn material(
     State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
+    parameters: Result<Query<MaterialParameters>, QueryRejection>,
 ) -> Result<Json<MaterialAnswer>, Problem> {
-    blocking(&state, move |hub| Ok(Json(hub.material(&id, Viewer::Public)?))).await
+    let Query(MaterialParameters { predicted }) = parameters.map_err(|why| {
+        Problem::new(StatusCode::BAD_REQUEST, "bad-parameter", "A parameter cannot be taken", why.body_text())
+    })?;
+    blocking(&state, move |hub| Ok(Json(hub.material(&id, Viewer::Public, predicted)?))).await
 }
 
 /// One record as it was contributed.

@@ -1,15 +1,19 @@
 //! `matgenome show`: all that is known of one material.
 
+use std::collections::BTreeMap;
+
+use index::hub::Hub;
 use index::scope::Viewer;
+use index::screen::ScreenValue;
 
 use crate::arguments::Common;
 use crate::open;
 use crate::output::{Failure, print, print_json, short, table};
 
 /// Shows a material.
-pub async fn run(common: &Common, material: &str, json: bool) -> Result<u8, Failure> {
+pub async fn run(common: &Common, material: &str, predicted: bool, json: bool) -> Result<u8, Failure> {
     let hub = open::hub_to_list(common).await?;
-    let answer = hub.material(material, Viewer::Owner)?;
+    let answer = hub.material(material, Viewer::Owner, predicted)?;
     if json {
         print_json(&answer)?;
         return Ok(0);
@@ -45,7 +49,34 @@ pub async fn run(common: &Common, material: &str, json: bool) -> Result<u8, Fail
         }
     }
     print(shown)?;
+    if let Some(predicted) = &answer.predicted {
+        print_predicted(&hub, predicted)?;
+    }
     Ok(0)
+}
+
+/// What is predicted, as a table, and whether that is all.
+fn print_predicted(hub: &Hub, predicted: &BTreeMap<String, ScreenValue>) -> Result<(), Failure> {
+    let mut shown = table(["predicted", "value", "90 % interval", "nearest known materials"]);
+    for (key, said) in predicted {
+        let number = |x: Option<f64>| x.map(short).unwrap_or_default();
+        let near = said.neighbours.iter().map(|n| {
+            let name = n.formula.as_deref().unwrap_or(&n.material);
+            format!("{name} {}", short(n.value))
+        });
+        shown.add_row([
+            key.clone(),
+            format!("{} {}", number(said.value), said.unit),
+            format!("{} to {}", number(said.lower), number(said.upper)),
+            near.collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    print(shown)?;
+    let (ready, of) = hub.predicted(Viewer::Owner);
+    if ready < of {
+        print(format!("{ready} of {of} properties are predicted: `matgenome predict` does the others"))?;
+    }
+    Ok(())
 }
 
 /// A temperature with hundredths: 298.15 K is not 298.1 K.

@@ -89,6 +89,14 @@ fn predictions_made_ahead_are_in_every_answer() {
         target["neighbours"][0]["value"].is_number() && target["neighbours"][0]["distance"].is_number(),
         "{target}"
     );
+    // and of one material, where it is asked for, what is not known
+    let shown = lab.run(&["show", "ZrN", "--predicted", "--json"]).json();
+    let predicted = shown["predicted"].as_object().unwrap();
+    assert_eq!(predicted.keys().collect::<Vec<_>>(), ["density"], "its band gap is known");
+    assert_eq!(predicted["density"]["neighbours"].as_array().unwrap().len(), 3);
+    let table = lab.run(&["show", "ZrN", "--predicted"]).text();
+    assert!(table.contains("90 % interval") && table.contains("density"), "{table}");
+    assert_eq!(lab.run(&["show", "ZrN", "--json"]).json().get("predicted"), None);
     lab.run(&["predict", "densitty"]).failed(2, &["density"]);
 }
 
@@ -110,6 +118,10 @@ fn a_server_predicts_in_the_background_and_screens() {
     assert_eq!(results[0]["properties"]["density"]["evidence"], "measured");
     assert_eq!(results[1]["properties"]["density"]["evidence"], "predicted");
     assert!(results[2]["error"].is_string());
+    let shown = server.get("/v1/materials/ZrN?predicted=true").json();
+    assert_eq!(shown["predicted"]["density"]["value"], results[1]["properties"]["density"]["value"]);
+    assert_eq!(shown["predicted"].as_object().unwrap().len(), 1);
+    server.get("/v1/materials/ZrN?predicted=perhaps").problem(400);
     let many =
         format!(r#"{{"candidates": [{}], "properties": ["density"]}}"#, vec![r#"{"formula": "TiN"}"#; 1001].join(","));
     for (body, status, pointer) in [

@@ -321,7 +321,7 @@ fn from_commit_to_searchable() {
                 asked.elapsed()
             );
             let start = Instant::now();
-            let unknown = hub.material("no such thing", Viewer::Public);
+            let unknown = hub.material("no such thing", Viewer::Public, false);
             println!("  unknown name: {:.2?}, {}", start.elapsed(), unknown.is_err());
         }
         let start = Instant::now();

@@ -60,7 +60,7 @@ fn ask(hub: &Hub, spec: &Value, viewer: Viewer) -> Result<Value, String> {
 }
 
 fn look(hub: &Hub, text: &str, viewer: Viewer) -> Result<Value, String> {
-    let mut answer = hub.material(text, viewer).map_err(|e| e.to_string())?;
+    let mut answer = hub.material(text, viewer, false).map_err(|e| e.to_string())?;
     answer.version = 0;
     Ok(serde_json::to_value(answer).unwrap())
 }
@@ -189,7 +189,7 @@ fn a_hub_follows_the_commits_of_others() {
         assert!(!hub.refresh().await.unwrap());
         assert_eq!(hub.snapshot().version, other.version());
         assert_eq!(first(&hub), "InP");
-        assert!(hub.material("InP", Viewer::Public).is_ok());
+        assert!(hub.material("InP", Viewer::Public, false).is_ok());
         assert!(hub.record("new-lab/1", Viewer::Public).await.is_ok());
         // who held the older snapshot still has it
         assert!(before.materials.row("InP").is_none());
@@ -200,7 +200,7 @@ fn a_hub_follows_the_commits_of_others() {
         other.delete("new-lab", &["new-lab/1".to_owned()].into()).await.unwrap();
         assert!(hub.refresh().await.unwrap());
         assert_eq!(first(&hub), "AlSb");
-        assert!(matches!(hub.material("InP", Viewer::Owner), Err(HubError::NoMaterial { .. })));
+        assert!(matches!(hub.material("InP", Viewer::Owner, false), Err(HubError::NoMaterial { .. })));
         let history = hub.history().await.unwrap();
         assert_eq!(history[0].version, hub.snapshot().version);
         assert_eq!(history[0].what.operation, "delete");
