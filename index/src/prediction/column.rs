@@ -61,6 +61,9 @@ pub(super) struct Places {
     places: Array2<f32>,
 }
 
+/// Samples at one place, at most, in most cases.
+const SHARING: usize = 8;
+
 impl Places {
     /// Of the materials of some rows, all of them with a formula.
     pub(super) fn of(materials: &Materials, samples: &[u32]) -> Places {
@@ -76,23 +79,37 @@ impl Places {
         Places { standard, places }
     }
 
-    /// The samples that are nearest to a composition, nearest first, at most `n`, without `leave`.
+    /// The samples that are nearest to a composition, nearest first, at most `n`, without `leave`; of samples at one place, such as
+    /// the phases of a formula, the first.
     pub(super) fn nearest(&self, samples: &[u32], of: &Composition, leave: Option<u32>, n: usize) -> Vec<Near> {
         let mut described = [0f32; DESCRIPTORS];
         describe(of, &mut described);
         let place = self.standard.apply(places_of(&described, DESCRIPTORS).view());
         let place = place.row(0);
         let square = |row: ArrayView1<'_, f32>| row.iter().zip(place).map(|(x, y)| (x - y).powi(2)).sum::<f32>();
-        let others = self.places.rows().into_iter().zip(samples).filter(|(_, row)| leave != Some(**row));
-        let mut near: Vec<Near> = others.map(|(at, row)| Near { row: *row, distance: square(at) }).collect();
-        let order = |a: &Near, b: &Near| a.distance.total_cmp(&b.distance).then(a.row.cmp(&b.row));
-        if near.len() > n {
-            near.select_nth_unstable_by(n, order);
-            near.truncate(n);
+        let distances = self.places.rows().into_iter().map(square).zip(0..);
+        let mut near: Vec<(f32, usize)> = distances.filter(|(_, at)| leave != Some(samples[*at])).collect();
+        // samples are in the order of their rows
+        let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        let mut some = (SHARING * n).min(near.len());
+        loop {
+            if some < near.len() {
+                near.select_nth_unstable_by(some, order);
+            }
+            near[..some].sort_unstable_by(order);
+            let mut distinct: Vec<(f32, usize)> = Vec::with_capacity(n);
+            for one in &near[..some] {
+                let is_there = |kept: &(f32, usize)| self.places.row(kept.1) == self.places.row(one.1);
+                if distinct.len() < n && !distinct.iter().any(is_there) {
+                    distinct.push(*one);
+                }
+            }
+            if distinct.len() == n || some == near.len() {
+                let near = distinct.into_iter();
+                return near.map(|(square, at)| Near { row: samples[at], distance: square.sqrt() }).collect();
+            }
+            some = (2 * some).min(near.len());
         }
-        near.sort_unstable_by(order);
-        near.iter_mut().for_each(|near| near.distance = near.distance.sqrt());
-        near
     }
 }
 

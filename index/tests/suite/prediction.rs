@@ -71,7 +71,14 @@ fn screen(hub: &Hub, question: &Value, viewer: Viewer) -> Result<ScreenAnswer, H
 fn empty_cells_are_predicted_and_say_so() {
     let dir = tempfile::tempdir().unwrap();
     wait(async {
-        let hub = filled(dir.path(), &compounds("lab")).await;
+        let mut records = compounds("lab");
+        let known = records.clone().into_iter().filter(|record| record.measurements.len() == 2);
+        records.extend(known.enumerate().map(|(i, mut phase)| {
+            phase.id.push_str("-phase");
+            phase.space_group = Some(if i % 2 == 0 { 225 } else { 186 });
+            phase
+        }));
+        let hub = filled(dir.path(), &records).await;
         let spec = json!({"targets": [{"property": "hardness_vickers", "min": 500}], "filter": "elements HAS \"Mn\""});
         let mut spec = from_json(spec.to_string().as_bytes()).unwrap();
         let before = hub.suggest(&spec, Viewer::Public).unwrap();
@@ -89,6 +96,8 @@ fn empty_cells_are_predicted_and_say_so() {
             assert!(target.value.unwrap() > 200.0 && target.sd.unwrap() > 0.0, "{target:?}");
             assert_eq!(target.neighbours.len(), 3, "{target:?}");
             assert!(target.neighbours.is_sorted_by(|a, b| a.distance <= b.distance));
+            let formulas: std::collections::BTreeSet<_> = target.neighbours.iter().map(|near| &near.formula).collect();
+            assert_eq!(formulas.len(), 3, "phases of one formula are one neighbour: {target:?}");
             for near in &target.neighbours {
                 assert!(!near.material.contains("Mn") && (300.0..=3000.0).contains(&near.value), "{near:?}");
             }
