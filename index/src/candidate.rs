@@ -7,13 +7,13 @@ use datasets::property::{Axis, Property, dictionary};
 use datasets::record::Evidence;
 use rayon::prelude::*;
 use serde::Serialize;
+use space::predictor::COVERED_DEVIATIONS;
 
 use crate::belief::Belief;
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
 use crate::prediction::{self, NO_PICK};
 use crate::scope::Scope;
-use crate::screen::ScreenValue;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Subject, Target, Unknown};
@@ -172,6 +172,70 @@ pub(crate) fn neighbours(
         })
     };
     near.iter().filter_map(neighbour).collect()
+}
+
+/// What is believed of one property.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ScreenValue {
+    /// The value; null where nothing can be said.
+    pub value: Option<f64>,
+    /// Lower end of the interval that holds the true value in 90 of 100 cases.
+    pub lower: Option<f64>,
+    /// Upper end.
+    pub upper: Option<f64>,
+    /// One standard deviation.
+    pub sd: Option<f64>,
+    /// Unit of these.
+    pub unit: String,
+    /// What it rests on.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub evidence: Evidence,
+    /// The record that a known value is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// For predicted values: how far the nearest known material is, in standard deviations of the known materials' descriptors; beyond
+    /// 1,000 candidates the nearest of 1,500 of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance: Option<f64>,
+    /// For predicted values: the nearest materials with a known value.
+    pub neighbours: Vec<Neighbour>,
+}
+
+impl ScreenValue {
+    /// A belief, with the materials near to it where it is predicted.
+    pub(crate) fn of(snapshot: &Snapshot, property: &Property, belief: &Belief, near: &[Near]) -> ScreenValue {
+        let [lower, upper] = prediction::interval(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
+        let record = |pick: u32| {
+            let record = snapshot.measurements.record[pick as usize];
+            snapshot.records.id.value(record as usize).to_owned()
+        };
+        ScreenValue {
+            value: Some(belief.value),
+            lower: Some(lower.min(belief.value)),
+            upper: Some(upper.max(belief.value)),
+            sd: Some(native_sd(property.axis, belief.value, belief.sd)),
+            unit: property.unit.clone(),
+            evidence: belief.evidence,
+            record: (belief.pick != NO_PICK).then(|| record(belief.pick)),
+            distance: near.first().map(|near| f64::from(near.distance)),
+            neighbours: neighbours(snapshot, property, near, |x| x),
+        }
+    }
+
+    pub(crate) fn nothing(unit: String) -> ScreenValue {
+        ScreenValue {
+            value: None,
+            lower: None,
+            upper: None,
+            sd: None,
+            unit,
+            evidence: Evidence::None,
+            record: None,
+            distance: None,
+            neighbours: Vec::new(),
+        }
+    }
 }
 
 /// Puts an answer together.

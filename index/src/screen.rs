@@ -17,11 +17,10 @@ use space::composition::Composition;
 use space::predictor::{COVERED_DEVIATIONS, Predicted};
 
 use crate::belief::{Belief, Beliefs, floor_sd};
-use crate::candidate::{NEIGHBOURS, Neighbour, Verdict, native_sd, neighbours};
+use crate::candidate::{NEIGHBOURS, ScreenValue, Verdict, native_sd};
 use crate::embedding::compose;
 use crate::hub::HubError;
-use crate::prediction::column::Near;
-use crate::prediction::{self, Ground, Learned, NO_PICK, PredictionError, Predictions, Wanted};
+use crate::prediction::{self, Ground, Learned, PredictionError, Predictions, Wanted};
 use crate::scope::{Scope, Viewer};
 use crate::search::meets;
 use crate::snapshot::Snapshot;
@@ -107,34 +106,6 @@ pub struct ScreenResult {
     /// Why nothing is said of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-}
-
-/// What is believed of one property.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct ScreenValue {
-    /// The value; null where nothing can be said.
-    pub value: Option<f64>,
-    /// Lower end of the interval that holds the true value in 90 of 100 cases.
-    pub lower: Option<f64>,
-    /// Upper end.
-    pub upper: Option<f64>,
-    /// One standard deviation.
-    pub sd: Option<f64>,
-    /// Unit of these.
-    pub unit: String,
-    /// What it rests on.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub evidence: Evidence,
-    /// The record that a known value is from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
-    /// For predicted values: how far the nearest known material is, in standard deviations of the known materials' descriptors; beyond
-    /// 1,000 candidates the nearest of 1,500 of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub distance: Option<f64>,
-    /// For predicted values: the nearest materials with a known value.
-    pub neighbours: Vec<Neighbour>,
 }
 
 /// A candidate that could be read.
@@ -407,42 +378,6 @@ fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbou
     };
     let value = ScreenValue::of(snapshot, property, &belief, &near);
     ScreenValue { distance: value.distance.or(said.distances[i].map(f64::from)), ..value }
-}
-
-impl ScreenValue {
-    /// A belief, with the materials near to it where it is predicted.
-    pub(crate) fn of(snapshot: &Snapshot, property: &Property, belief: &Belief, near: &[Near]) -> ScreenValue {
-        let [lower, upper] = prediction::interval(property, belief.mean, COVERED_DEVIATIONS * belief.sd);
-        let record = |pick: u32| {
-            let record = snapshot.measurements.record[pick as usize];
-            snapshot.records.id.value(record as usize).to_owned()
-        };
-        ScreenValue {
-            value: Some(belief.value),
-            lower: Some(lower.min(belief.value)),
-            upper: Some(upper.max(belief.value)),
-            sd: Some(native_sd(property.axis, belief.value, belief.sd)),
-            unit: property.unit.clone(),
-            evidence: belief.evidence,
-            record: (belief.pick != NO_PICK).then(|| record(belief.pick)),
-            distance: near.first().map(|near| f64::from(near.distance)),
-            neighbours: neighbours(snapshot, property, near, |x| x),
-        }
-    }
-
-    fn nothing(unit: String) -> ScreenValue {
-        ScreenValue {
-            value: None,
-            lower: None,
-            upper: None,
-            sd: None,
-            unit,
-            evidence: Evidence::None,
-            record: None,
-            distance: None,
-            neighbours: Vec::new(),
-        }
-    }
 }
 
 /// Score, probability and verdict of one candidate, and the values of indices of merit.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use index::candidate::ScreenValue;
 use index::hub::Hub;
 use index::scope::Viewer;
-use index::screen::ScreenValue;
 
 use crate::arguments::Common;
 use crate::open;
