@@ -576,7 +576,7 @@ struct Piece {
 }
 
 enum PiecePlace {
-    Memory(Rows),
+    Memory(Box<Rows>),
     Disk(Arc<ScratchFile>, u64, usize),
 }
 
@@ -601,7 +601,7 @@ impl Pieces {
                 self.on_disk = Some((Arc::clone(&file), at + bytes.len() as u64));
                 PiecePlace::Disk(file, at, bytes.len())
             } else {
-                PiecePlace::Memory(piece)
+                PiecePlace::Memory(Box::new(piece))
             };
             self.pieces.push(Piece { min, max, rows, place });
         }
@@ -643,7 +643,7 @@ impl Pieces {
                 continue;
             }
             let rows = match piece.place {
-                PiecePlace::Memory(rows) => rows,
+                PiecePlace::Memory(rows) => *rows,
                 PiecePlace::Disk(file, at, length) => {
                     Rows::read(&file.read(at, length).map_err(|e| e.into_sort_error(&scratch))?)?
                 }
