@@ -221,7 +221,7 @@ pub async fn serve(
 
 /// Predicts what is not known, in the background: of every version that is shown, unless a newer one is there first.
 pub async fn predict(hub: Arc<Hub>) {
-    // threads of its own: those that answer and follow never wait for a tree to grow
+    // threads of its own: no task of those that answer and follow waits in a queue behind trees that grow
     let threads = rayon::ThreadPoolBuilder::new().thread_name(|_| "predictions".into()).start_handler(|_| give_way());
     let threads = match threads.build() {
         Ok(threads) => Arc::new(threads),

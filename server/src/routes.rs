@@ -206,9 +206,11 @@ pub(crate) async fn similar(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SimilarAnswer>, Problem> {
     let spec: SimilarSpec = question(body)?;
+    let is_made = state.hub()?.snapshot().has_embedding(spec.by);
+    let permits = if is_made { &state.searches } else { &state.spaces };
     let asked =
         move |hub: &Hub| hub.similar(&spec, Viewer::Public).map_err(|e| about_material(e, spec.material.is_none()));
-    blocking(&state, move |hub| asked(hub).map(Json)).await
+    blocking_by(&state, permits, move |hub| asked(hub).map(Json)).await
 }
 
 /// Materials that could stand in for one, without some elements.

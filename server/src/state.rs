@@ -18,6 +18,8 @@ pub struct AppState {
     pub(crate) searches: Semaphore,
     /// Screening may first have to learn, which takes seconds: it must not keep searches waiting.
     pub(crate) screens: Semaphore,
+    /// So must making the vectors of a space not: who asks in one that is not made waits here.
+    pub(crate) spaces: Semaphore,
 }
 
 impl AppState {
@@ -25,7 +27,14 @@ impl AppState {
     pub fn loading(token: Option<Token>) -> Arc<AppState> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (hub, jobs) = (OnceLock::new(), OnceLock::new());
-        Arc::new(AppState { hub, jobs, token, searches: Semaphore::new(cores), screens: Semaphore::new(1) })
+        Arc::new(AppState {
+            hub,
+            jobs,
+            token,
+            searches: Semaphore::new(cores),
+            screens: Semaphore::new(1),
+            spaces: Semaphore::new(1),
+        })
     }
 
     /// From now on requests are answered by this hub.

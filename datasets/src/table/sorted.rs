@@ -17,7 +17,7 @@ use crate::columns::RecordColumns;
 use crate::record::{Record, dataset_of};
 
 /// Pieces that are encoded or written at a time, at most: bounds memory.
-const PIECES_AT_A_TIME: usize = 8;
+const PIECES_AT_A_TIME: usize = 4;
 
 /// Records of one dataset in id order, each id once, cut into pieces of at most [`ROWS_PER_FILE`] rows. A piece may lie
 /// on disk until it is read.
@@ -270,7 +270,12 @@ impl Table {
         let mut failed = None;
         while let Some(done) = work.next().await {
             match done {
-                Ok((_, _, None)) => {}
+                // of a version that was overtaken: these rows are known now
+                Ok((piece, _, None)) => {
+                    if let Some((_, old)) = written.remove(&piece) {
+                        self.take_back(&[old]).await;
+                    }
+                }
                 Ok((piece, known, Some(add))) => {
                     adds.push(add.clone());
                     if let Some((_, old)) = written.insert(piece, (known, add)) {

@@ -34,6 +34,13 @@ impl Composition {
         key
     }
 
+    /// The composition to four digits, none of its elements left out: the same for all that share a [`Composition::key`].
+    pub fn rounded(&self) -> Composition {
+        let amount = |fraction: f32| (f64::from(fraction) * 1e4).round().max(1.0);
+        let total: f64 = self.0.iter().map(|(_, fraction)| amount(*fraction)).sum();
+        Composition(self.0.iter().map(|(number, fraction)| (*number, (amount(*fraction) / total) as f32)).collect())
+    }
+
     /// Atomic numbers, ascending, with the fractions of the atoms; these add up to 1.
     pub fn parts(&self) -> &[(u8, f32)] {
         &self.0

@@ -91,8 +91,6 @@ pub struct Predictions {
     /// The learned space of late.
     pub(crate) latest: Latest,
     models: Mutex<HashMap<String, Arc<Model>>>,
-    /// One model is learned at a time: each takes all processors. Never wait for it in a task of rayon's.
-    fitting: Mutex<()>,
 }
 
 /// A property, learned from the values of a snapshot.
@@ -133,7 +131,6 @@ impl Predictions {
             encoders: OnceLock::new(),
             latest: Latest::default(),
             models: Mutex::default(),
-            fitting: Mutex::default(),
         }
     }
 
@@ -163,7 +160,9 @@ impl Predictions {
     /// # Errors
     /// There are no encoders.
     pub fn vectors(&self, compositions: &[&Composition]) -> Result<Array2<f32>, PredictionError> {
-        Ok(self.encoders()?.0.vectors(compositions))
+        // what is one composition to a snapshot has one vector, whichever of its formulas came first
+        let rounded: Vec<Composition> = compositions.iter().map(|composition| composition.rounded()).collect();
+        Ok(self.encoders()?.0.vectors(&rounded.iter().collect::<Vec<_>>()))
     }
 
     /// A number that tells apart what whole columns are made from.
@@ -210,11 +209,6 @@ impl Predictions {
 
     fn learned(&self, ground: &Ground<'_>, property: &Property, known: &Known, print: u64) -> Option<Arc<Model>> {
         let found = || lock(&self.models).get(&property.key).filter(|model| model.fingerprint == print).cloned();
-        if let Some(model) = found() {
-            return Some(model);
-        }
-        let _one = lock(&self.fitting);
-        // somebody else may have learned it meanwhile
         if let Some(model) = found() {
             return Some(model);
         }

@@ -167,8 +167,11 @@ fn private_datasets_leave_no_trace() {
         record("vault/3").formula("AsGa").phase(186),
         record("vault/4").formula("Og2Cs9"),
         record("vault/5").formula("CuO").says(measured("density", 6.3)),
+        // to four digits the same composition as a public one
+        record("vault/6").formula("BSi30000"),
     ];
-    let public = [semiconductors(), vec![record("lab/bare").formula("CuO")]].concat();
+    let public =
+        [semiconductors(), vec![record("lab/bare").formula("CuO"), record("lab/doped").formula("BSi40000")]].concat();
     let (with, without) = (world(&[public.clone(), private].concat()), world(&public));
     let told = |answer: Result<SimilarAnswer, HubError>| {
         let mut answer = answer.map_err(|e| e.to_string())?;
@@ -176,7 +179,9 @@ fn private_datasets_leave_no_trace() {
         Ok::<_, String>(serde_json::to_value(answer).unwrap())
     };
     for space in Space::ALL {
-        for named in [json!("GaAs"), json!("CuO"), json!("AlGaAs2"), json!("GaAs:sg186"), json!("GaAs:sg216")] {
+        for named in
+            [json!("GaAs"), json!("CuO"), json!("AlGaAs2"), json!("GaAs:sg186"), json!("GaAs:sg216"), json!("BSi40000")]
+        {
             let question = json!({"material": named, "by": space.name(), "limit": 50});
             let (a, b) = (&with.snapshot, &without.snapshot);
             assert_eq!(told(ask(a, &question, Viewer::Public)), told(ask(b, &question, Viewer::Public)), "{question}");
