@@ -186,8 +186,9 @@ impl Embeddings {
 impl Snapshot {
     /// Whether the vectors of a space are made; those of a space that needs none always are.
     pub fn has_embedding(&self, space: Space) -> bool {
-        let made = self.embeddings.kept[space as usize].try_lock();
-        space == Space::Properties || made.is_ok_and(|slot| slot.is_some())
+        // who makes them holds the lock
+        let is_made = || self.embeddings.kept[space as usize].try_lock().is_ok_and(|slot| slot.is_some());
+        space == Space::Properties || is_made()
     }
 
     /// The vectors of a space, made at the first call and kept; who comes meanwhile waits for them, because they are large. `None`

@@ -60,14 +60,10 @@ pub struct Places {
 const MOST_MEMBERS: usize = 1 << 18;
 
 impl Places {
-    /// The number of the next table.
-    pub fn next_table(&self) -> u32 {
-        self.tables.len() as u32
-    }
-
-    /// Takes the name of the next table.
-    pub fn add_table(&mut self, shown: String) {
+    /// Takes the name of the next table, and says its number.
+    pub fn add_table(&mut self, shown: String) -> u32 {
         self.tables.push(shown);
+        self.tables.len() as u32 - 1
     }
 
     /// Takes rows that are a file of their own.

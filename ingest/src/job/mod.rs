@@ -238,9 +238,8 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
                 reader = reader.rename(name)?;
             }
             terms.extend(reader.terms().iter().map(|info| (info.name.clone(), info.clone())));
-            let number = lock(&gathering).places.next_table();
+            let number = lock(&gathering).places.add_table(input.shown.clone());
             read_export(reader, number, input, &gathering, watch)?;
-            lock(&gathering).places.add_table(input.shown.clone());
             continue;
         }
         let mapping = request.mapping.as_ref().ok_or_else(|| JobError::NoMapping(input.shown.clone()))?;
@@ -256,14 +255,13 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
                 lock(&gathering).refused = Some(RefusedWriter::create(folder, &table));
             }
             let job = TableJob {
-                number: lock(&gathering).places.next_table(),
+                number: lock(&gathering).places.add_table(table.shown.clone()),
                 shown: table.shown.clone(),
                 mapping,
                 gathering: &gathering,
                 watch,
                 keeps_rows: request.refused.is_some(),
             };
-            lock(&gathering).places.add_table(table.shown.clone());
             names.push(table.name.clone());
             job.run(table, &layout, threads)?;
             lock(&gathering).end_table()?;
@@ -628,11 +626,10 @@ impl Reporter {
 
     fn duplicate(&mut self, duplicate: &Duplicate, places: &Places) -> Result<(), JobError> {
         self.report.rows_accepted -= 1;
-        let place = |origin: &Origin| places.of(*origin);
         let finding = match duplicate {
             Duplicate::Same(origin, id) => {
                 self.report.rows_unchanged += 1;
-                place(origin).finding(
+                places.of(*origin).finding(
                     Severity::Flagged,
                     Code::DuplicateRow,
                     (None, Some(id)),
@@ -642,7 +639,7 @@ impl Reporter {
             }
             Duplicate::Other(origin, id) => {
                 self.report.rows_refused += 1;
-                place(origin).finding(
+                places.of(*origin).finding(
                     Severity::Refused,
                     Code::DuplicateId,
                     (None, Some(id)),
