@@ -6,6 +6,7 @@
 
 use pulp::{Arch, Scalar128b, Simd, WithSimd, bytemuck};
 
+use crate::Vectors;
 use crate::codes::{CodeQuery, Codes, STRIDE};
 
 /// Rows as kernels see them; see [`crate::margin`].
@@ -94,6 +95,14 @@ impl Level {
         }
     }
 
+    /// How far rows are from a point, in their order: Σ|x - q|, or Σ(x - q)².
+    pub(crate) fn probe(self, vectors: &Vectors, differences: bool, rows: &[u32], query: &[f32], out: &mut Vec<f32>) {
+        match self.0 {
+            Some(arch) => arch.dispatch(Probe::<true> { vectors, differences, rows, query, out }),
+            None => Probe::<false> { vectors, differences, rows, query, out }.with_simd(Scalar128b),
+        }
+    }
+
     /// Which of the picked rows come under the bound by their codes.
     pub(crate) fn sift(
         self,
@@ -152,7 +161,7 @@ impl<K: Sink, const FUSED: bool> One<'_, K, FUSED> {
     fn run<S: Simd, const DIFFERENCES: bool>(self, simd: S) {
         let One { rows, picked, query, bound, sink } = self;
         for &row in picked {
-            let sum = row_sum::<S, FUSED, DIFFERENCES>(simd, rows.row(row), query);
+            let sum = row_sum::<S, Plain<FUSED, DIFFERENCES>>(simd, rows.row(row), query);
             let place = sum * rows.scale(row) + rows.offset[row as usize];
             if place <= *bound {
                 sink.offer(row, &[place], std::slice::from_mut(bound));
@@ -161,23 +170,49 @@ impl<K: Sink, const FUSED: bool> One<'_, K, FUSED> {
     }
 }
 
-/// Σ x q, or Σ|x - q|, with four running sums a lane.
+/// What a component adds to the sum of a row.
+trait Term {
+    fn add<S: Simd>(simd: S, x: S::f32s, q: S::f32s, sum: S::f32s) -> S::f32s;
+}
+
+/// x q, or |x - q|.
+struct Plain<const FUSED: bool, const DIFFERENCES: bool>;
+
+impl<const FUSED: bool, const DIFFERENCES: bool> Term for Plain<FUSED, DIFFERENCES> {
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, x: S::f32s, q: S::f32s, sum: S::f32s) -> S::f32s {
+        add_term::<S, FUSED, DIFFERENCES>(simd, x, q, sum)
+    }
+}
+
+/// (x - q)².
+struct Squares<const FUSED: bool>;
+
+impl<const FUSED: bool> Term for Squares<FUSED> {
+    #[inline(always)]
+    fn add<S: Simd>(simd: S, x: S::f32s, q: S::f32s, sum: S::f32s) -> S::f32s {
+        let difference = simd.sub_f32s(x, q);
+        multiply_add::<S, FUSED>(simd, difference, difference, sum)
+    }
+}
+
+/// The sum of the terms of a row, with four running sums a lane.
 #[inline(always)]
-fn row_sum<S: Simd, const FUSED: bool, const DIFFERENCES: bool>(simd: S, x: &[f32], q: &[f32]) -> f32 {
+fn row_sum<S: Simd, T: Term>(simd: S, x: &[f32], q: &[f32]) -> f32 {
     let ((x, x_rest), (q, q_rest)) = (S::as_simd_f32s(x), S::as_simd_f32s(q));
     let ((x_fours, x_ones), (q_fours, q_ones)) = (x.as_chunks::<4>(), q.as_chunks::<4>());
     let mut sums = [simd.splat_f32s(0.0); 4];
     for (x, q) in x_fours.iter().zip(q_fours) {
         for at in 0..4 {
-            sums[at] = add_term::<S, FUSED, DIFFERENCES>(simd, x[at], q[at], sums[at]);
+            sums[at] = T::add(simd, x[at], q[at], sums[at]);
         }
     }
     for ((&x, &q), sum) in x_ones.iter().zip(q_ones).zip(&mut sums) {
-        *sum = add_term::<S, FUSED, DIFFERENCES>(simd, x, q, *sum);
+        *sum = T::add(simd, x, q, *sum);
     }
     if !x_rest.is_empty() {
         let (x, q) = (simd.partial_load_f32s(x_rest), simd.partial_load_f32s(q_rest));
-        sums[3] = add_term::<S, FUSED, DIFFERENCES>(simd, x, q, sums[3]);
+        sums[3] = T::add(simd, x, q, sums[3]);
     }
     simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])))
 }
@@ -200,6 +235,32 @@ fn add_term<S: Simd, const FUSED: bool, const DIFFERENCES: bool>(
 #[inline(always)]
 fn multiply_add<S: Simd, const FUSED: bool>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
     if FUSED { simd.mul_add_f32s(a, b, c) } else { simd.add_f32s(simd.mul_f32s(a, b), c) }
+}
+
+struct Probe<'a, const FUSED: bool> {
+    vectors: &'a Vectors,
+    differences: bool,
+    rows: &'a [u32],
+    query: &'a [f32],
+    out: &'a mut Vec<f32>,
+}
+
+impl<const FUSED: bool> WithSimd for Probe<'_, FUSED> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Probe { vectors, differences, rows, query, out } = self;
+        let query = &query[..vectors.dims()];
+        out.extend(rows.iter().map(|row| {
+            let x = vectors.row(*row as usize);
+            if differences {
+                row_sum::<S, Plain<FUSED, true>>(simd, x, query)
+            } else {
+                row_sum::<S, Squares<FUSED>>(simd, x, query)
+            }
+        }));
+    }
 }
 
 struct Sift<'a, const FUSED: bool> {

@@ -1,0 +1,75 @@
+//! Distances to a few rows: what a walk along a graph asks for at each step.
+
+use std::sync::Arc;
+
+use crate::dense_simd::Level;
+use crate::{Metric, Vectors};
+
+/// Measures rows of a set of vectors on the CPU, in f32.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    vectors: Arc<Vectors>,
+    differences: bool,
+    level: Level,
+}
+
+impl Probe {
+    /// By [`Metric::L1`] or [`Metric::L2`]; `None` for others, which are no distances between points.
+    pub fn new(vectors: &Arc<Vectors>, metric: Metric) -> Option<Probe> {
+        let differences = match metric {
+            Metric::L1 => true,
+            Metric::L2 => false,
+            Metric::Cosine | Metric::InnerProduct => return None,
+        };
+        Some(Probe { vectors: Arc::clone(vectors), differences, level: Level::best() })
+    }
+
+    /// Appends how far each of these rows is from a point: the distance by [`Metric::L1`], its square by [`Metric::L2`]. Never
+    /// negative or NaN where the components of the point are finite; infinite beyond f32. Sums are f32's: what decides an order asks
+    /// [`crate::reference::distance`].
+    ///
+    /// # Panics
+    /// A row does not exist, or `query` has fewer components than the vectors.
+    pub fn measure(&self, query: &[f32], rows: &[u32], to: &mut Vec<f32>) {
+        self.level.probe(&self.vectors, self.differences, rows, query, to);
+    }
+
+    /// What is measured.
+    pub fn vectors(&self) -> &Arc<Vectors> {
+        &self.vectors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+
+    #[test]
+    fn probes_measure_what_the_definition_says() {
+        for dims in [1, 3, 8, 15, 16, 103, 128, 130] {
+            let value = |at: usize| ((at * 7919 + dims) % 1000) as f32 / 500.0 - 1.0;
+            let vectors = Vectors::new((0..40 * dims).map(value).collect(), dims).unwrap();
+            let query: Vec<f32> = (0..dims).map(|at| value(at * 31 + 5)).collect();
+            for metric in [Metric::L1, Metric::L2] {
+                let probe = Probe::new(&vectors, metric).unwrap();
+                let rows = [39, 0, 7, 7];
+                for level in Level::all() {
+                    let mut found = vec![-1.0];
+                    Probe { level, ..probe.clone() }.measure(&query, &rows, &mut found);
+                    for (found, row) in found[1..].iter().zip(rows) {
+                        let truth = reference::distance(metric, vectors.row(row as usize), &query);
+                        let truth = if metric == Metric::L2 { truth * truth } else { truth };
+                        assert!((f64::from(*found) - truth).abs() <= 1e-5 * truth.max(1.0), "{metric:?} {dims} {row}");
+                    }
+                    assert_eq!(found.len(), 5);
+                }
+            }
+        }
+        let far = Vectors::new(vec![1e18, -1e18], 1).unwrap();
+        let mut found = Vec::new();
+        Probe::new(&far, Metric::L2).unwrap().measure(&[-1e18], &[0, 1], &mut found);
+        assert!(found[0] > 1e36 && found[1] == 0.0);
+        assert!(Probe::new(&far, Metric::Cosine).is_none() && Probe::new(&far, Metric::InnerProduct).is_none());
+    }
+}
