@@ -173,6 +173,11 @@ impl Device {
         self.inner.gpu.as_ref().map_or(&self.inner.cpu_name, |gpu| &gpu.name)
     }
 
+    /// Whether the CPU was opened, not a GPU.
+    pub fn is_cpu(&self) -> bool {
+        self.inner.gpu.is_none()
+    }
+
     /// What the device is, why it was chosen, and whether it is lost at the moment.
     pub fn describe(&self) -> DeviceReport {
         match &self.inner.gpu {

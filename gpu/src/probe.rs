@@ -34,9 +34,9 @@ impl Probe {
         self.level.probe(&self.vectors, self.differences, rows, query, to);
     }
 
-    /// What is measured.
-    pub fn vectors(&self) -> &Arc<Vectors> {
-        &self.vectors
+    /// The components of a row; it must exist.
+    pub fn row(&self, row: u32) -> &[f32] {
+        self.vectors.row(row as usize)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
 use crate::embedding::EmbeddingError;
+use crate::hnsw::Graphs;
 use crate::materials::Resolved;
 use crate::prediction::{PredictionError, Predictions};
 use crate::scope::Viewer;
@@ -94,6 +95,7 @@ pub struct Hub {
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
     device: Device,
     predictions: Arc<Predictions>,
+    graphs: Graphs,
     /// Held while the hub moves on, so that no older snapshot comes after a newer one.
     moving: Mutex<()>,
     /// Told of every new snapshot.
@@ -129,6 +131,7 @@ impl Hub {
             snapshot: Arc::new(RwLock::new(Arc::new(snapshot))),
             device,
             predictions,
+            graphs: Graphs::of(data_dir),
             moving: Mutex::new(()),
             moved: tokio::sync::watch::Sender::new(0),
             keeper: std::sync::Once::new(),
@@ -236,6 +239,19 @@ impl Hub {
         Ok(())
     }
 
+    /// Resolves when a question has come that a graph would answer sooner; see [`Hub::make_graphs`].
+    pub async fn wants_graphs(&self) {
+        self.graphs.wanted().await;
+    }
+
+    /// Makes the graphs that are wanted, for the newest snapshot.
+    ///
+    /// # Errors
+    /// Vectors cannot be made.
+    pub fn make_graphs(&self) -> Result<(), HubError> {
+        Ok(self.graphs.make(&self.snapshot(), &self.device)?)
+    }
+
     /// How many properties are predicted, of how many that can be for a viewer.
     pub fn predicted(&self, viewer: Viewer) -> (usize, usize) {
         let snapshot = self.snapshot();
@@ -269,7 +285,12 @@ impl Hub {
     /// The question is to blame ([`HubError::Spec`], [`HubError::NoMaterial`], [`HubError::Ambiguous`]).
     pub fn similar(&self, spec: &SimilarSpec, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
         let start = Instant::now();
-        let mut answer = similar::similar(&self.snapshot(), &self.device, spec, viewer)?;
+        let snapshot = self.snapshot();
+        // a GPU looks at all of them sooner
+        if !spec.exact && self.device.is_cpu() {
+            self.graphs.attend(&snapshot, spec.by)?;
+        }
+        let mut answer = similar::similar(&snapshot, &self.device, spec, viewer)?;
         answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(answer)
     }

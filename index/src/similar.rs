@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::belief::Belief;
 use crate::candidate::{BeliefAnswer, Identity, belief_answer, identity, stability};
 use crate::embedding::{Embedding, Space, compose};
+use crate::hnsw::Recall;
 use crate::hub::HubError;
 use crate::materials::Resolved as Named;
 use crate::scope::{Scope, Viewer};
@@ -54,7 +55,7 @@ pub struct SimilarSpec {
     #[serde(default = "default_limit")]
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000, default = 20))]
     pub limit: usize,
-    /// Whether only the exact answer will do.
+    /// Whether only the exact answer will do. Else a server without a GPU may walk along a graph, and says how many it finds.
     #[serde(default)]
     pub exact: bool,
 }
@@ -110,6 +111,9 @@ pub struct SimilarMeta {
     pub note: Option<String>,
     /// Whether the candidates are exactly the nearest ones.
     pub exact: bool,
+    /// Where they were found along a graph (HNSW): how many of the nearest it finds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<Recall>,
     /// Materials with a record in the datasets that were asked.
     pub searched: usize,
     /// Of those, materials that match the filter and hold no element to do without.
@@ -362,17 +366,26 @@ fn by_vectors(
     let matched_filter = ground.mask.count();
     let mut allowed = ground.mask;
     subject.own.iter().for_each(|row| allowed.set(*row as usize, false));
-    let mask = embedding.mask(&allowed);
-    let compared = mask.count();
-    let nearest = device.nearest(&NearestQuery {
-        vectors: &embedding.vectors,
-        queries: &query,
-        metric: embedding.metric,
-        masks: Masks::Shared(&mask),
-        leave_out: None,
-        k: spec.limit,
-    })?;
-    let found = nearest.neighbours.into_iter().flatten();
+    let compared = embedding.placed(&allowed)?.count();
+    let guide = embedding.guide().filter(|guide| !spec.exact && guide.pays(compared, spec.limit));
+    let is_allowed = |at: u32| allowed.get(embedding.rows[at as usize] as usize);
+    let walked =
+        guide.and_then(|guide| Some((guide.nearest(embedding, &query, spec.limit, is_allowed)?, guide.recall())));
+    let (nearest, recall, device, note) = match walked {
+        Some((nearest, recall)) => (nearest, Some(recall), device.name().to_owned(), None),
+        None => {
+            let answer = device.nearest(&NearestQuery {
+                vectors: &embedding.vectors,
+                queries: &query,
+                metric: embedding.metric,
+                masks: Masks::Shared(&embedding.mask(&allowed)),
+                leave_out: None,
+                k: spec.limit,
+            })?;
+            (answer.neighbours.into_iter().flatten().collect(), None, answer.device, answer.note)
+        }
+    };
+    let found = nearest.into_iter();
     let found: Vec<(f64, u32)> = found.map(|n| (n.distance * embedding.unit, embedding.rows[n.row as usize])).collect();
     let scope = &ground.scope;
     let shown = subject.row.map(|row| known_properties(snapshot, scope, row)).filter(|known| !known.is_empty());
@@ -387,9 +400,10 @@ fn by_vectors(
         candidates: candidates.collect(),
         meta: SimilarMeta {
             version: snapshot.version,
-            device: nearest.device,
-            note: nearest.note,
-            exact: true,
+            device,
+            note,
+            exact: recall.is_none(),
+            recall,
             searched: ground.searched,
             matched_filter,
             compared,
@@ -504,6 +518,7 @@ fn by_properties(
             device: ranking.device,
             note: ranking.note,
             exact: true,
+            recall: None,
             searched,
             matched_filter,
             compared: ranking.matched,

@@ -221,12 +221,7 @@ pub async fn serve(
 
 /// Predicts what is not known, in the background: of every version that is shown, unless a newer one is there first.
 pub async fn predict(hub: Arc<Hub>) {
-    // threads of its own: no task of those that answer and follow waits in a queue behind trees that grow
-    let threads = rayon::ThreadPoolBuilder::new().thread_name(|_| "predictions".into()).start_handler(|_| give_way());
-    let threads = match threads.build() {
-        Ok(threads) => Arc::new(threads),
-        Err(why) => return tracing::error!("nothing is predicted: {why}"),
-    };
+    let Some(threads) = background("predictions") else { return };
     let mut versions = hub.versions();
     loop {
         versions.mark_unchanged();
@@ -242,6 +237,27 @@ pub async fn predict(hub: Arc<Hub>) {
             return;
         }
     }
+}
+
+/// Makes the graphs that questions for similar materials want, in the background.
+pub async fn link(hub: Arc<Hub>) {
+    let Some(threads) = background("graphs") else { return };
+    loop {
+        hub.wants_graphs().await;
+        let (linking, threads) = (Arc::clone(&hub), Arc::clone(&threads));
+        match tokio::task::spawn_blocking(move || threads.install(|| linking.make_graphs())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::warn!("all vectors are looked at for each question: {why}"),
+            Err(why) => tracing::error!("all vectors are looked at for each question: {why}"),
+        }
+    }
+}
+
+/// Threads of their own for work in the background: no task of those that answer and follow waits in a queue behind it.
+fn background(name: &'static str) -> Option<Arc<rayon::ThreadPool>> {
+    let threads = rayon::ThreadPoolBuilder::new().thread_name(|_| name.into()).start_handler(|_| give_way());
+    let threads = threads.build().inspect_err(|why| tracing::error!("no {name}: {why}"));
+    threads.ok().map(Arc::new)
 }
 
 /// Takes the processor only where nobody else wants it.

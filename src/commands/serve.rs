@@ -53,6 +53,7 @@ pub async fn run(common: &Common, arguments: &Serve) -> Result<u8, Failure> {
     if !arguments.no_predictions {
         tokio::spawn(server::predict(Arc::clone(&hub)));
     }
+    tokio::spawn(server::link(Arc::clone(&hub)));
     tokio::spawn(server::follow(hub));
     serving.await.map_err(Failure::new)?.map_err(Failure::new)?;
     Ok(0)

@@ -8,13 +8,14 @@ mod composition;
 mod descriptors;
 mod learned;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use gpu::{GpuError, Mask, Metric, Vectors};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use space::composition::Composition;
 
+use crate::hnsw::Guide;
 use crate::materials::Materials;
 use crate::prediction::{PredictionError, Predictions};
 use crate::snapshot::Snapshot;
@@ -153,9 +154,43 @@ pub struct Embedding {
     pub unit: f64,
     /// Makes the vector of a formula that nobody has seen.
     pub encoder: Encoder,
+    /// The materials that have a vector.
+    placed: Mask,
+    guide: RwLock<Option<Arc<Guide>>>,
 }
 
 impl Embedding {
+    pub(crate) fn new(
+        vectors: Arc<Vectors>,
+        rows: Vec<u32>,
+        (metric, unit): (Metric, f64),
+        encoder: Encoder,
+        materials: &Materials,
+    ) -> Embedding {
+        let mut placed = Mask::none(materials.len());
+        rows.iter().for_each(|row| placed.set(*row as usize, true));
+        Embedding { vectors, rows, metric, unit, encoder, placed, guide: RwLock::default() }
+    }
+
+    /// The materials of a mask that have a vector.
+    ///
+    /// # Errors
+    /// The mask is one of other materials.
+    pub fn placed(&self, materials: &Mask) -> Result<Mask, GpuError> {
+        let mut placed = self.placed.clone();
+        placed.and(materials)?;
+        Ok(placed)
+    }
+
+    /// What leads to neighbours without a look at all vectors, where there is a graph of them.
+    pub fn guide(&self) -> Option<Arc<Guide>> {
+        self.guide.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn guide_by(&self, guide: Arc<Guide>) {
+        *self.guide.write().unwrap_or_else(PoisonError::into_inner) = Some(guide);
+    }
+
     /// The vectors that belong to the materials of a mask.
     pub fn mask(&self, materials: &Mask) -> Mask {
         if self.rows.len() == materials.len() {
@@ -189,6 +224,17 @@ impl Snapshot {
         // who makes them holds the lock
         let is_made = || self.embeddings.kept[space as usize].try_lock().is_ok_and(|slot| slot.is_some());
         space == Space::Properties || is_made()
+    }
+
+    /// A number that changes with what the vectors of a space mean.
+    ///
+    /// # Errors
+    /// There are no encoders.
+    pub(crate) fn embedding_stamp(&self, space: Space) -> Result<u64, PredictionError> {
+        match space {
+            Space::Learned => self.predictions.get().ok_or(PredictionError::NoHub)?.print(),
+            Space::Composition | Space::Descriptors | Space::Properties => Ok(0),
+        }
     }
 
     /// The vectors of a space, made at the first call and kept; who comes meanwhile waits for them, because they are large. `None`

@@ -165,6 +165,14 @@ impl Predictions {
         Ok(self.encoders()?.0.vectors(&rounded.iter().collect::<Vec<_>>()))
     }
 
+    /// A number that tells the encoders apart.
+    ///
+    /// # Errors
+    /// There are no encoders.
+    pub(crate) fn print(&self) -> Result<u64, PredictionError> {
+        Ok(self.encoders()?.1)
+    }
+
     /// A number that tells apart what whole columns are made from.
     fn stamp(&self, snapshot: &Snapshot) -> Result<u64, PredictionError> {
         if let Some(known) = snapshot.stamp.get() {

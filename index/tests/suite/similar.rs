@@ -359,3 +359,63 @@ fn the_learned_space_does_not_depend_on_the_way_to_it() {
         assert_eq!(second, told(&open(dir.path()).await));
     });
 }
+
+#[test]
+fn a_graph_answers_most_of_it_and_the_exact_answer_is_there() {
+    // 21,000 compositions of three elements
+    let elements = ["Al", "Co", "Cr", "Cu", "Fe", "Mn", "Ni", "Ti", "V", "Zn"];
+    let formula = |at: usize| {
+        let (a, b, c) = (at % 10, (at / 10 + at) % 10, (at / 100 + 2 * at) % 10);
+        let (x, y) = (1 + at / 7 % 31, 1 + at / 217 % 37);
+        format!("{}{x}{}{y}{}{}", elements[a], elements[b], elements[c], 1 + at / 8000 % 5)
+    };
+    let records: Vec<Record> = (0..30_000).map(|at| record(&format!("lab/{at}")).formula(&formula(at))).collect();
+    let mut world = world(&records);
+    let compositions = world.snapshot.compositions().all.len();
+    assert!(compositions > 20_000, "{compositions}");
+    wait(async {
+        let hub = open(world.dir.path()).await;
+        let ask = |exact: bool, formula: &str| {
+            let question = json!({"formula": formula, "limit": 10, "exact": exact});
+            hub.similar(&spec(&question), Viewer::Public).unwrap()
+        };
+        let first = ask(false, "Fe2Ni3Cr");
+        assert!(first.meta.exact && first.meta.recall.is_none(), "nobody waits for a graph");
+        tokio::time::timeout(std::time::Duration::from_secs(1), hub.wants_graphs()).await.unwrap();
+        hub.make_graphs().unwrap();
+        let asked = ["Fe2Ni3Cr", "AlTi3", "CuZn", "V2Mn5Co", "Ni3Al", "Cr7Fe3Ti2"];
+        let (mut hits, mut all) = (0, 0);
+        for formula in asked {
+            let (walked, exact) = (ask(false, formula), ask(true, formula));
+            assert!(exact.meta.exact && exact.meta.recall.is_none());
+            assert!(!walked.meta.exact && walked.meta.recall.unwrap().share > 0.98, "{:?}", walked.meta.recall);
+            assert_eq!(walked.meta.compared, exact.meta.compared);
+            let farthest = exact.candidates[9].distance;
+            hits += walked.candidates.iter().filter(|found| found.distance <= farthest).count();
+            all += exact.candidates.len();
+        }
+        assert!(100 * hits >= 95 * all, "{hits} of {all}");
+        // what few materials pass is looked at one by one
+        let filter = json!({"formula": "Ni3Al", "filter": "elements HAS ALL \"Al\",\"Ti\",\"V\""});
+        assert!(hub.similar(&spec(&filter), Viewer::Public).unwrap().meta.exact);
+        // new materials are found at once, by the graph of before
+        ingest(&mut world.table, &[record("lab/new").formula("Fe2Ni3CrAg0.01")], 1).await;
+        assert!(hub.refresh().await.unwrap());
+        let after = ask(false, "Fe2Ni3Cr");
+        assert!(!after.meta.exact);
+        assert_eq!(ids(&after)[0], "Fe2Ni3CrAg0.01");
+    });
+    wait(async {
+        // the next start takes it from the disk
+        let hub = open(world.dir.path()).await;
+        let question = spec(&json!({"formula": "Ni3Al"}));
+        assert!(!hub.similar(&question, Viewer::Public).unwrap().meta.exact);
+        let path = world.dir.path().join("graphs/composition.graph");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[1000] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let hub = open(world.dir.path()).await;
+        assert!(hub.similar(&question, Viewer::Public).unwrap().meta.exact, "damaged: as if there were none");
+        tokio::time::timeout(std::time::Duration::from_secs(1), hub.wants_graphs()).await.unwrap();
+    });
+}

@@ -1,0 +1,194 @@
+//! Links compositions by `hnsw_rs`, and sees how well they are found.
+//!
+//! Known of `hnsw_rs` 0.3.5, and kept away from: it panics on NaN distances (vectors are finite here), ends the process on more than
+//! 256 links or a bad file (constants, and files of our own), loses points with pruned links kept (never asked for), and leaves some
+//! points that no search finds: these are linked again here.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use gpu::{Device, GpuError, Masks, NearestQuery, Probe, reference};
+use hnsw_rs::prelude::{Distance, Hnsw};
+use rayon::prelude::*;
+
+use super::{Graph, Layer, Recall, Walk};
+use crate::embedding::Embedding;
+
+/// Links of a node in the layers above the lowest; there it has twice as many.
+const LINKS: usize = 16;
+
+/// The nearest that are kept in mind while a node is linked.
+const BREADTH: usize = 100;
+
+/// Layers, at most: 16 is the most of `hnsw_rs`.
+const LAYERS: usize = 16;
+
+/// Nodes that are linked one after the other, before threads link the others between them.
+const ALONE: usize = 2_000;
+
+/// Neighbours that are asked for to see how many are found.
+const AT: usize = 10;
+
+/// Materials whose neighbours are asked for.
+const QUERIES: usize = 400;
+
+/// The recall that is aimed at.
+const WANTED: f64 = 0.99;
+
+/// Walks keep this many of the nearest in mind: the first that gives the wanted recall.
+const BREADTHS: [usize; 6] = [24, 32, 48, 64, 128, 256];
+
+/// Nearest nodes that a node that was not found is linked from.
+const RELINKED: usize = 4;
+
+/// How far two rows are apart, for `hnsw_rs`, to which a point is the number of its row.
+struct Apart<'a>(&'a Probe);
+
+impl Distance<u32> for Apart<'_> {
+    fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
+        let mut apart = Vec::with_capacity(1);
+        self.0.measure(self.0.row(a[0]), b, &mut apart);
+        apart[0]
+    }
+}
+
+/// A graph over the compositions of an embedding, `keys` saying of which composition each vector is. `None` where there is no
+/// composition, or the metric is no distance.
+///
+/// # Errors
+/// Those of [`Device::nearest`].
+pub(super) fn build(embedding: &Embedding, keys: &[u64], device: &Device) -> Result<Option<Graph>, GpuError> {
+    let start = Instant::now();
+    let mut nodes: Vec<(u64, u32)> = keys.iter().copied().zip(0..).collect();
+    // keys are as good as random: neighbours do not come together, so that far links form
+    nodes.sort_unstable();
+    nodes.dedup_by_key(|(key, _)| *key);
+    let (keys, rows): (Vec<u64>, Vec<u32>) = nodes.into_iter().unzip();
+    let (Some(probe), Some(_)) = (Probe::new(&embedding.vectors, embedding.metric), rows.first()) else {
+        return Ok(None);
+    };
+    let (layers, entry) = link(&probe, &rows);
+    let recall = Recall { share: 0.0, at: AT, queries: 0 };
+    let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
+    let linked = start.elapsed();
+    let found_again = graph.find_all(&probe, &rows);
+    graph.measure_recall(embedding, &probe, &rows, device)?;
+    tracing::info!(
+        "{} compositions linked in {:.1} s and looked up in {:.1} s: {found_again} linked again, {} lost, recall {:.4} at breadth {}",
+        rows.len(),
+        linked.as_secs_f64(),
+        (start.elapsed() - linked).as_secs_f64(),
+        graph.lost.len(),
+        graph.recall.share,
+        graph.breadth,
+    );
+    Ok(Some(graph))
+}
+
+/// The layers of a graph over some rows, the lowest first, and where walks begin.
+fn link(probe: &Probe, rows: &[u32]) -> (Vec<Layer>, u32) {
+    let hnsw: Hnsw<'_, u32, Apart<'_>> = Hnsw::new(LINKS, rows.len(), LAYERS, BREADTH, Apart(probe));
+    let insert = |node: usize| hnsw.insert_slice((&rows[node..=node], node));
+    let alone = ALONE.min(rows.len());
+    (0..alone).for_each(insert);
+    (alone..rows.len()).into_par_iter().for_each(insert);
+    let points = hnsw.get_point_indexation();
+    let highest = points.get_max_level_observed() as usize;
+    let mut level = vec![0u8; rows.len()];
+    let mut links = vec![vec![Vec::new(); rows.len()]; highest + 1];
+    let mut entry = 0;
+    for layer in 0..=highest {
+        for point in points.get_layer_iterator(layer) {
+            let node = point.get_origin_id();
+            (level[node], entry) = (layer as u8, node as u32);
+            for (to, of_layer) in links.iter_mut().zip(point.get_neighborhood_id()).take(layer + 1) {
+                to[node] = of_layer.iter().map(|neighbour| neighbour.d_id as u32).collect();
+            }
+        }
+    }
+    let flat = |(layer, of_nodes): (usize, Vec<Vec<u32>>)| {
+        let mut flat = Layer { starts: vec![0], links: Vec::new() };
+        for of_node in of_nodes {
+            flat.links.extend(of_node.into_iter().filter(|node| usize::from(level[*node as usize]) >= layer));
+            flat.starts.push(flat.links.len() as u32);
+        }
+        flat
+    };
+    (links.into_iter().enumerate().map(flat).collect(), entry)
+}
+
+impl Graph {
+    /// Looks every node up; those that a walk does not find are linked from where it ended, and looked up again. How many these are.
+    fn find_all(&mut self, probe: &Probe, rows: &[u32]) -> usize {
+        let all: Vec<u32> = (0..rows.len() as u32).collect();
+        let missed = self.missed(probe, rows, &all);
+        let mut more: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (node, near) in &missed {
+            near.iter().take(RELINKED).for_each(|from| more.entry(*from).or_default().push(*node));
+        }
+        let lowest = &self.layers[0];
+        let mut flat =
+            Layer { starts: vec![0], links: Vec::with_capacity(lowest.links.len() + RELINKED * missed.len()) };
+        for node in all {
+            flat.links.extend(lowest.of(node));
+            flat.links.extend(more.get(&node).into_iter().flatten());
+            flat.starts.push(flat.links.len() as u32);
+        }
+        self.layers[0] = flat;
+        let again: Vec<u32> = missed.iter().map(|(node, _)| *node).collect();
+        self.lost = self.missed(probe, rows, &again).into_iter().map(|(node, _)| node).collect();
+        missed.len()
+    }
+
+    /// Which of some nodes a walk to them does not find, ascending, each with where the walk ended.
+    fn missed(&self, probe: &Probe, rows: &[u32], nodes: &[u32]) -> Vec<(u32, Vec<u32>)> {
+        let look_up = |node: &u32| {
+            let query = probe.row(rows[*node as usize]);
+            let near = Walk::new(self, probe, rows, query).nearest(self.entry, self.breadth, usize::MAX, |_| true)?;
+            (!near.contains(node)).then_some((*node, near))
+        };
+        nodes.par_iter().filter_map(look_up).collect()
+    }
+
+    /// Finds the breadth that gives the wanted recall, and says what it gives.
+    fn measure_recall(
+        &mut self,
+        embedding: &Embedding,
+        probe: &Probe,
+        rows: &[u32],
+        device: &Device,
+    ) -> Result<(), GpuError> {
+        let asked: Vec<u32> = (0..rows.len() as u32).step_by((rows.len() / QUERIES).max(1)).take(QUERIES).collect();
+        let queries: Vec<f32> = asked.iter().flat_map(|node| probe.row(rows[*node as usize])).copied().collect();
+        // one vector a composition, as the nodes are
+        let mut mask = gpu::Mask::none(embedding.vectors.len());
+        rows.iter().for_each(|row| mask.set(*row as usize, true));
+        let leave_out: Vec<u32> = asked.iter().map(|node| rows[*node as usize]).collect();
+        let exact = device.nearest(&NearestQuery {
+            vectors: &embedding.vectors,
+            queries: &queries,
+            metric: embedding.metric,
+            masks: Masks::Shared(&mask),
+            leave_out: Some(&leave_out),
+            k: AT,
+        })?;
+        for breadth in BREADTHS {
+            let hits = asked.par_iter().zip(&exact.neighbours).map(|(node, exact)| {
+                let query = probe.row(rows[*node as usize]);
+                let mut walk = Walk::new(self, probe, rows, query);
+                let found = walk.nearest(self.entry, breadth, usize::MAX, |other| other != *node).unwrap_or_default();
+                let farthest = exact.last().map_or(0.0, |neighbour| neighbour.distance);
+                let distance =
+                    |node: &u32| reference::distance(embedding.metric, probe.row(rows[*node as usize]), query);
+                found.iter().filter(|node| distance(node) <= farthest).count().min(exact.len())
+            });
+            let (hits, all) = (hits.sum::<usize>(), exact.neighbours.iter().map(Vec::len).sum::<usize>());
+            self.breadth = breadth;
+            self.recall = Recall { share: hits as f64 / all.max(1) as f64, at: AT, queries: asked.len() };
+            if self.recall.share >= WANTED {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

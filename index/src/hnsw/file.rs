@@ -1,0 +1,208 @@
+//! A graph on disk. A cache: whatever is wrong with it, it is made anew.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use datasets::durable::sync_parent;
+use serde::{Deserialize, Serialize};
+
+use super::{Graph, Layer, Recall};
+use crate::embedding::Space;
+
+/// Counts up with every change of what a file means, or of what the vectors of a space are.
+const FORMAT: u32 = 1;
+
+/// Walks keep so many in mind at most.
+const MAX_BREADTH: usize = 4096;
+
+/// Why a kept graph cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GraphFileError {
+    /// The disk failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error("{path}: {why}")]
+    Corrupt { path: PathBuf, why: &'static str },
+}
+
+/// The first line. What follows, in little-endian numbers: the keys (64 bits), and of 32 bits each the starts and links of every layer
+/// and the lost nodes; then the CRC-32 of all before it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: u32,
+    stamp: u64,
+    nodes: u32,
+    /// Of each layer, the lowest first.
+    links: Vec<u32>,
+    lost: u32,
+    entry: u32,
+    breadth: usize,
+    recall: Recall,
+}
+
+fn place(folder: &Path, space: Space) -> PathBuf {
+    folder.join(format!("{space}.graph"))
+}
+
+/// Writes a graph: beside its place, synced, then renamed.
+pub(super) fn save(folder: &Path, space: Space, stamp: u64, graph: &Graph) -> Result<(), GraphFileError> {
+    let head = Head {
+        format: FORMAT,
+        stamp,
+        nodes: graph.keys.len() as u32,
+        links: graph.layers.iter().map(|layer| layer.links.len() as u32).collect(),
+        lost: graph.lost.len() as u32,
+        entry: graph.entry,
+        breadth: graph.breadth,
+        recall: graph.recall,
+    };
+    let mut bytes = serde_json::to_vec(&head).map_err(io::Error::from)?;
+    bytes.push(b'\n');
+    bytes.extend(graph.keys.iter().flat_map(|key| key.to_le_bytes()));
+    let layers = graph.layers.iter().flat_map(|layer| [&layer.starts, &layer.links]);
+    for numbers in layers.chain([&graph.lost]) {
+        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    }
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    fs::create_dir_all(folder)?;
+    let place = place(folder, space);
+    // another process may write the same
+    let staging = folder.join(format!(".{space}-{}", std::process::id()));
+    let write = || {
+        let mut file = File::create(&staging)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&staging, &place)?;
+        sync_parent(&place)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&staging)))?;
+    Ok(())
+}
+
+/// Reads the graph of a space, if one is kept and is of this stamp.
+pub(super) fn load(folder: &Path, space: Space, stamp: u64) -> Result<Option<Graph>, GraphFileError> {
+    let path = place(folder, space);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    read(&bytes, stamp).map_err(|why| GraphFileError::Corrupt { path, why })
+}
+
+fn read(bytes: &[u8], stamp: u64) -> Result<Option<Graph>, &'static str> {
+    const SHORT: &str = "it is shorter than it says";
+    let (sealed, seal) = bytes.split_last_chunk::<4>().ok_or(SHORT)?;
+    if crc32fast::hash(sealed) != u32::from_le_bytes(*seal) {
+        return Err("it does not have the checksum it was written with");
+    }
+    let line = sealed.iter().position(|byte| *byte == b'\n').ok_or(SHORT)?;
+    let (head, rest) = (&sealed[..line], &sealed[line + 1..]);
+    let form: serde_json::Value = serde_json::from_slice(head).map_err(|_| "its first line is no JSON")?;
+    if form["format"] != FORMAT {
+        return Ok(None);
+    }
+    let head: Head = serde_json::from_value(form).map_err(|_| "its first line is another one's")?;
+    if head.stamp != stamp {
+        return Ok(None);
+    }
+    let mut rest = rest;
+    let mut take = |n: usize| {
+        let (taken, left) = rest.split_at_checked(n)?;
+        rest = left;
+        Some(taken)
+    };
+    let nodes = head.nodes as usize;
+    let (keys, _) = take(8 * nodes).ok_or(SHORT)?.as_chunks();
+    let keys: Vec<u64> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
+    let mut numbers = |n: usize| -> Result<Vec<u32>, &'static str> {
+        let (numbers, _) = take(4 * n).ok_or(SHORT)?.as_chunks();
+        Ok(numbers.iter().map(|number| u32::from_le_bytes(*number)).collect())
+    };
+    let layer = |links: &u32| Ok(Layer { starts: numbers(nodes + 1)?, links: numbers(*links as usize)? });
+    let layers: Vec<Layer> = head.links.iter().map(layer).collect::<Result<_, &str>>()?;
+    let lost = numbers(head.lost as usize)?;
+    if !rest.is_empty() {
+        return Err("it is longer than it says");
+    }
+    let graph = Graph { keys, layers, entry: head.entry, lost, breadth: head.breadth, recall: head.recall };
+    if graph.is_sound() { Ok(Some(graph)) } else { Err("its parts do not fit together") }
+}
+
+impl Graph {
+    /// Every number that is used as a place lies where it must.
+    fn is_sound(&self) -> bool {
+        let nodes = self.keys.len();
+        let are_nodes = |numbers: &[u32]| numbers.iter().all(|node| (*node as usize) < nodes);
+        let is_sound = |layer: &Layer| {
+            let ends = layer.starts.last().is_some_and(|end| *end as usize == layer.links.len());
+            layer.starts.len() == nodes + 1 && layer.starts.is_sorted() && ends && are_nodes(&layer.links)
+        };
+        let mut keys = self.keys.clone();
+        keys.sort_unstable();
+        (1..=MAX_BREADTH).contains(&self.breadth)
+            && !self.layers.is_empty()
+            && self.layers.iter().all(is_sound)
+            && are_nodes(&[self.entry])
+            && are_nodes(&self.lost)
+            && keys.windows(2).all(|pair| pair[0] < pair[1])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn graph() -> Graph {
+        let lowest = Layer { starts: vec![0, 2, 3, 4], links: vec![1, 2, 0, 0] };
+        let upper = Layer { starts: vec![0, 0, 1, 1], links: vec![1] };
+        let recall = Recall { share: 0.995, at: 10, queries: 400 };
+        Graph { keys: vec![7, u64::MAX, 3], layers: vec![lowest, upper], entry: 1, lost: vec![2], breadth: 32, recall }
+    }
+
+    #[test]
+    fn what_is_saved_is_read_and_what_is_damaged_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, space) = (folder.path().join("graphs"), Space::Composition);
+        assert_eq!(load(&folder, space, 9).unwrap(), None);
+        save(&folder, space, 9, &graph()).unwrap();
+        assert_eq!(load(&folder, space, 9).unwrap(), Some(graph()));
+        assert_eq!(load(&folder, space, 8).unwrap(), None, "of other vectors");
+        assert_eq!(load(&folder, Space::Learned, 9).unwrap(), None);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        let path = place(&folder, space);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            fs::write(&path, &bad).unwrap();
+            assert!(load(&folder, space, 9).is_err(), "byte {at} flipped");
+            fs::write(&path, &good[..at]).unwrap();
+            assert!(load(&folder, space, 9).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused_although_their_checksum_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let damages: [fn(&mut Graph); 8] = [
+            |graph| graph.entry = 3,
+            |graph| graph.lost = vec![3],
+            |graph| graph.layers[0].links[0] = 3,
+            |graph| graph.layers[0].starts[1] = 4,
+            |graph| graph.layers[1].starts[3] = 0,
+            |graph| graph.layers.clear(),
+            |graph| graph.keys[0] = 3,
+            |graph| graph.breadth = 0,
+        ];
+        for (at, damage) in damages.into_iter().enumerate() {
+            let mut graph = graph();
+            damage(&mut graph);
+            save(folder.path(), Space::Composition, 9, &graph).unwrap();
+            assert!(load(folder.path(), Space::Composition, 9).is_err(), "damage {at}");
+        }
+    }
+}

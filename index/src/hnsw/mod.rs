@@ -1,0 +1,414 @@
+//! Approximate neighbours: a graph to walk along instead of looking at all vectors.
+//!
+//! A hierarchical navigable small world (Malkov and Yashunin 2020, DOI 10.1109/TPAMI.2018.2889473) over the compositions of a
+//! snapshot in one space. `hnsw_rs` links it ([`build`](mod@build)); the links are then kept flat, in a tenth of the memory and in a
+//! form that can be checked when it is read back ([`file`]). The walk is our own, so that a filter can never empty it.
+//!
+//! A [`Graph`] holds compositions and links, no vectors: it outlives the snapshot that it was made of. Under a later one
+//! ([`Guide`]) compositions that it does not have, or that no walk finds, are looked at one by one, and those that are gone are
+//! passed by.
+
+mod build;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gpu::{Device, Neighbour, Probe, reference};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::embedding::{Embedding, EmbeddingError, Space};
+use crate::snapshot::Snapshot;
+
+/// Compositions below which a look at all of them is as fast as a walk.
+pub const WORTH: usize = 20_000;
+
+/// A walk is worth it where this many can be answered for one that it keeps in mind.
+const SPARE: usize = 200;
+
+/// A walk that has looked at one in so many has lost its way: all are looked at instead.
+const LOST_AFTER: usize = 4;
+
+/// Where more than one in so many compositions is not in the graph, or gone from the hub, it is made anew.
+const STALE: usize = 20;
+
+/// No place.
+const NONE: u32 = u32::MAX;
+
+/// How well a graph finds neighbours, measured when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Recall {
+    /// Share of the true nearest neighbours that were found; others at the same distance count.
+    pub share: f64,
+    /// How many nearest neighbours were asked for.
+    pub at: usize,
+    /// Of how many materials.
+    pub queries: usize,
+}
+
+/// Links between compositions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    /// What each node is, by [`space::composition::Composition::key`]; all different.
+    keys: Vec<u64>,
+    /// The lowest holds all nodes.
+    layers: Vec<Layer>,
+    /// The node that walks begin at, in the highest layer.
+    entry: u32,
+    /// Nodes that a walk to them did not find, ascending.
+    lost: Vec<u32>,
+    /// How many of the nearest a walk keeps in mind.
+    breadth: usize,
+    recall: Recall,
+}
+
+/// The links of one layer: those of node `n` are `links[starts[n]..starts[n + 1]]`.
+#[derive(Debug, Clone, PartialEq)]
+struct Layer {
+    starts: Vec<u32>,
+    links: Vec<u32>,
+}
+
+impl Layer {
+    fn of(&self, node: u32) -> &[u32] {
+        let node = node as usize;
+        &self.links[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
+}
+
+/// Nodes that were seen on a walk.
+struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Whether it is the first time.
+    fn first(&mut self, node: u32) -> bool {
+        let (word, bit) = (&mut self.0[node as usize / 64], 1u64 << (node % 64));
+        let first = *word & bit == 0;
+        *word |= bit;
+        first
+    }
+}
+
+/// A distance from a point, and a node: ordered by distance, then by node.
+fn ranked(distance: f32, node: u32) -> u64 {
+    // distances are not negative, so their bits are in their order
+    u64::from(distance.to_bits()) << 32 | u64::from(node)
+}
+
+/// A walk along a graph, to a point.
+struct Walk<'a> {
+    graph: &'a Graph,
+    probe: &'a Probe,
+    /// For each node a row of the vectors that are walked among, `NONE` where it is gone.
+    row: &'a [u32],
+    query: &'a [f32],
+    nodes: Vec<u32>,
+    rows: Vec<u32>,
+    distances: Vec<f32>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(graph: &'a Graph, probe: &'a Probe, row: &'a [u32], query: &'a [f32]) -> Walk<'a> {
+        Walk { graph, probe, row, query, nodes: Vec::new(), rows: Vec::new(), distances: Vec::new() }
+    }
+
+    /// Measures the nodes that are there of those for which `wanted`.
+    fn measure(&mut self, of: &[u32], mut wanted: impl FnMut(u32) -> bool) {
+        self.nodes.clear();
+        self.nodes.extend(of.iter().filter(|node| self.row[**node as usize] != NONE && wanted(**node)));
+        self.rows.clear();
+        self.rows.extend(self.nodes.iter().map(|node| self.row[*node as usize]));
+        self.distances.clear();
+        self.probe.measure(self.query, &self.rows, &mut self.distances);
+    }
+
+    /// The nodes nearest to the point among those that are `allowed`, at most `breadth` of them, in the order of their distance in
+    /// f32. `None` where more than `most` nodes would have to be looked at.
+    fn nearest(&mut self, entry: u32, breadth: usize, most: usize, allowed: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
+        let graph = self.graph;
+        self.measure(&[entry], |_| true);
+        let mut here = ranked(*self.distances.first()?, entry);
+        for layer in graph.layers.iter().skip(1).rev() {
+            loop {
+                self.measure(layer.of(here as u32), |_| true);
+                let steps = self.distances.iter().zip(&self.nodes).map(|(distance, node)| ranked(*distance, *node));
+                match steps.min() {
+                    Some(next) if next < here => here = next,
+                    _ => break,
+                }
+            }
+        }
+        let mut seen = Seen(vec![0; graph.keys.len().div_ceil(64)]);
+        let (mut ahead, mut found) = (BinaryHeap::new(), BinaryHeap::with_capacity(breadth + 1));
+        let mut looked_at = 1;
+        seen.first(here as u32);
+        ahead.push(Reverse(here));
+        if allowed(here as u32) {
+            found.push(here);
+        }
+        while let Some(Reverse(next)) = ahead.pop() {
+            let mut limit = if found.len() < breadth { u64::MAX } else { found.peek().copied().unwrap_or(u64::MAX) };
+            if next > limit {
+                break;
+            }
+            self.measure(graph.layers[0].of(next as u32), |node| seen.first(node));
+            looked_at += self.nodes.len();
+            if looked_at > most {
+                return None;
+            }
+            for (distance, node) in self.distances.iter().zip(&self.nodes) {
+                let one = ranked(*distance, *node);
+                if one > limit {
+                    continue;
+                }
+                ahead.push(Reverse(one));
+                if allowed(*node) {
+                    found.push(one);
+                    if found.len() > breadth {
+                        found.pop();
+                    }
+                    if found.len() == breadth {
+                        limit = found.peek().copied().unwrap_or(u64::MAX);
+                    }
+                }
+            }
+        }
+        Some(found.into_sorted_vec().into_iter().map(|one| one as u32).collect())
+    }
+}
+
+/// A graph, fitted to the vectors of a snapshot.
+#[derive(Debug)]
+pub struct Guide {
+    graph: Arc<Graph>,
+    probe: Probe,
+    entry: u32,
+    /// For each node the first of its vectors, `NONE` where it is gone.
+    first: Vec<u32>,
+    /// The vectors of node `n` are `members[starts[n]..starts[n + 1]]`.
+    starts: Vec<u32>,
+    members: Vec<u32>,
+    /// Vectors that no walk finds, ascending.
+    apart: Vec<u32>,
+}
+
+impl Guide {
+    /// Fits a graph to vectors, `keys` saying of which composition each is. `None` where nothing of it is left.
+    fn new(graph: Arc<Graph>, embedding: &Embedding, keys: &[u64]) -> Option<Guide> {
+        let probe = Probe::new(&embedding.vectors, embedding.metric)?;
+        let nodes = graph.keys.len();
+        let node_of: HashMap<u64, u32> = graph.keys.iter().copied().zip(0..).collect();
+        let of: Vec<u32> = keys.par_iter().map(|key| node_of.get(key).copied().unwrap_or(NONE)).collect();
+        let mut starts = vec![0u32; nodes + 1];
+        of.iter().filter(|node| **node != NONE).for_each(|node| starts[*node as usize + 1] += 1);
+        (0..nodes).for_each(|node| starts[node + 1] += starts[node]);
+        let (mut next, mut members) = (starts.clone(), vec![0; starts[nodes] as usize]);
+        for (at, node) in (0u32..).zip(&of).filter(|(_, node)| **node != NONE) {
+            let slot = &mut next[*node as usize];
+            members[*slot as usize] = at;
+            *slot += 1;
+        }
+        let is_there = |node: u32| starts[node as usize] < starts[node as usize + 1];
+        let first =
+            (0..nodes as u32).map(|node| if is_there(node) { members[starts[node as usize] as usize] } else { NONE });
+        let first: Vec<u32> = first.collect();
+        let entry = graph.entry_of(&is_there)?;
+        let mut unreached = graph.lost.clone();
+        if first.contains(&NONE) {
+            unreached.extend(graph.cut_off(entry, &is_there));
+        }
+        let unknown = (0u32..).zip(&of).filter(|(_, node)| **node == NONE).map(|(at, _)| at);
+        let mut apart: Vec<u32> = unknown.collect();
+        for node in unreached {
+            apart.extend(&members[starts[node as usize] as usize..starts[node as usize + 1] as usize]);
+        }
+        apart.sort_unstable();
+        apart.dedup();
+        Some(Guide { graph, probe, entry, first, starts, members, apart })
+    }
+
+    /// Whether a new graph would serve better.
+    fn is_stale(&self) -> bool {
+        let gone = self.first.iter().filter(|row| **row == NONE).count();
+        (gone + self.apart.len()) * STALE > self.first.len()
+    }
+
+    /// How well it finds neighbours.
+    pub fn recall(&self) -> Recall {
+        self.graph.recall
+    }
+
+    /// Whether a walk to the `k` nearest of `allowed` vectors is faster than a look at all of these.
+    pub fn pays(&self, allowed: usize, k: usize) -> bool {
+        allowed >= SPARE * self.breadth(k) && LOST_AFTER * allowed >= self.members.len()
+    }
+
+    fn breadth(&self, k: usize) -> usize {
+        self.graph.breadth.max(2 * k)
+    }
+
+    /// The vectors nearest to a point among the allowed ones, at most `k`, by their distance in f64; most likely the nearest of all,
+    /// as [`Guide::recall`] says. `None` where the walk lost its way.
+    pub fn nearest(
+        &self,
+        embedding: &Embedding,
+        query: &[f32],
+        k: usize,
+        allowed: impl Fn(u32) -> bool,
+    ) -> Option<Vec<Neighbour>> {
+        let graph = &*self.graph;
+        let members =
+            |node: u32| &self.members[self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize];
+        let mut walk = Walk::new(graph, &self.probe, &self.first, query);
+        let most = graph.keys.len() / LOST_AFTER;
+        let is_allowed = |node: u32| members(node).iter().any(|at| allowed(*at));
+        let nodes = walk.nearest(self.entry, self.breadth(k), most, is_allowed)?;
+        let of_nodes = nodes.into_iter().flat_map(members);
+        let mut rows: Vec<u32> = of_nodes.chain(&self.apart).copied().filter(|at| allowed(*at)).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let distance = |row: &u32| reference::distance(embedding.metric, embedding.vectors.row(*row as usize), query);
+        let mut found: Vec<Neighbour> =
+            rows.iter().map(|row| Neighbour { distance: distance(row), row: *row }).collect();
+        found.sort_unstable_by(Neighbour::order);
+        found.truncate(k);
+        Some(found)
+    }
+}
+
+impl Graph {
+    /// A node that is there, as high up as possible.
+    fn entry_of(&self, is_there: &impl Fn(u32) -> bool) -> Option<u32> {
+        if is_there(self.entry) {
+            return Some(self.entry);
+        }
+        let nodes = 0..self.keys.len() as u32;
+        let in_layer = |layer: &Layer| nodes.clone().find(|node| is_there(*node) && !layer.of(*node).is_empty());
+        self.layers.iter().rev().find_map(in_layer).or_else(|| nodes.clone().find(|node| is_there(*node)))
+    }
+
+    /// The nodes that are there and that no links of the lowest layer lead to.
+    fn cut_off(&self, entry: u32, is_there: &impl Fn(u32) -> bool) -> Vec<u32> {
+        let mut seen = Seen(vec![0; self.keys.len().div_ceil(64)]);
+        let mut ahead = vec![entry];
+        seen.first(entry);
+        while let Some(node) = ahead.pop() {
+            ahead.extend(self.layers[0].of(node).iter().filter(|next| is_there(**next) && seen.first(**next)));
+        }
+        (0..self.keys.len() as u32).filter(|node| is_there(*node) && seen.first(*node)).collect()
+    }
+}
+
+/// The graphs of a data directory.
+#[derive(Debug)]
+pub struct Graphs {
+    folder: PathBuf,
+    spaces: [Mutex<State>; Space::ALL.len()],
+    wanted: tokio::sync::Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the disk was looked at.
+    is_read: bool,
+    graph: Option<Arc<Graph>>,
+    /// Whether somebody would be served by a new one.
+    is_wanted: bool,
+}
+
+impl Graphs {
+    /// The graphs of a data directory. Nothing is read yet.
+    pub fn of(data_dir: &Path) -> Graphs {
+        Graphs { folder: data_dir.join("graphs"), spaces: Default::default(), wanted: Default::default() }
+    }
+
+    fn state(&self, space: Space) -> MutexGuard<'_, State> {
+        // what is behind the lock is whole between any two statements
+        self.spaces[space as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a space of a snapshot its guide, where there is a graph of it; asks for one where there is none, or for a better one.
+    /// Questions that come meanwhile are answered without.
+    ///
+    /// # Errors
+    /// The space cannot be made.
+    pub fn attend(&self, snapshot: &Snapshot, space: Space) -> Result<(), EmbeddingError> {
+        let Some(embedding) = snapshot.embedding(space)? else { return Ok(()) };
+        if embedding.vectors.len() < WORTH || embedding.guide().is_some() {
+            return Ok(());
+        }
+        let Ok(mut state) = self.spaces[space as usize].try_lock() else { return Ok(()) };
+        if !state.is_read {
+            state.graph = self.read(snapshot, space);
+            state.is_read = true;
+        }
+        let guide = state.graph.clone().and_then(|graph| Guide::new(graph, &embedding, &keys(snapshot, &embedding)));
+        if guide.as_ref().is_none_or(Guide::is_stale) && !state.is_wanted {
+            state.is_wanted = true;
+            self.wanted.notify_one();
+        }
+        if let Some(guide) = guide {
+            embedding.guide_by(Arc::new(guide));
+        }
+        Ok(())
+    }
+
+    fn read(&self, snapshot: &Snapshot, space: Space) -> Option<Arc<Graph>> {
+        let stamp = snapshot.embedding_stamp(space).ok()?;
+        match file::load(&self.folder, space, stamp) {
+            Ok(graph) => graph.map(Arc::new),
+            Err(why) => {
+                tracing::warn!("the graph of the space of {space} is made anew: {why}");
+                None
+            }
+        }
+    }
+
+    /// Resolves when a graph is wanted.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Makes the graphs that are wanted, of a snapshot, and keeps them on disk.
+    ///
+    /// # Errors
+    /// The space cannot be made.
+    pub fn make(&self, snapshot: &Snapshot, device: &Device) -> Result<(), EmbeddingError> {
+        for space in Space::ALL {
+            if !self.state(space).is_wanted {
+                continue;
+            }
+            let Some(embedding) = snapshot.embedding(space)? else { continue };
+            let keys = keys(snapshot, &embedding);
+            let Some(graph) = build::build(&embedding, &keys, device)? else { continue };
+            let graph = Arc::new(graph);
+            let kept = snapshot
+                .embedding_stamp(space)
+                .map_err(|e| e.to_string())
+                .and_then(|stamp| file::save(&self.folder, space, stamp, &graph).map_err(|e| e.to_string()));
+            if let Err(why) = kept {
+                tracing::warn!(
+                    "the graph of the space of {space} is not kept, so the next start will make it again: {why}"
+                );
+            }
+            if let Some(guide) = Guide::new(Arc::clone(&graph), &embedding, &keys) {
+                embedding.guide_by(Arc::new(guide));
+            }
+            *self.state(space) = State { is_read: true, graph: Some(graph), is_wanted: false };
+        }
+        Ok(())
+    }
+}
+
+/// The composition of each vector.
+fn keys(snapshot: &Snapshot, embedding: &Embedding) -> Vec<u64> {
+    let compositions = snapshot.compositions();
+    let keys: Vec<u64> = compositions.all.par_iter().map(|composition| composition.key()).collect();
+    embedding.rows.iter().map(|row| keys[compositions.of_row[*row as usize] as usize]).collect()
+}
