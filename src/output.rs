@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use index::stated::StatedAnswer;
 
 /// A command failed: one line for people, and the exit code.
 #[derive(Debug)]
@@ -50,13 +51,13 @@ impl From<datasets::table::TableError> for Failure {
 const WIDTH_OF_FILES: u16 = 160;
 
 /// A table for people.
-pub fn table<const N: usize>(headers: [&str; N]) -> Table {
+pub fn table<'a>(headers: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(WIDTH_OF_FILES);
     }
-    table.set_header(headers);
+    table.set_header(headers.into_iter().collect::<Vec<_>>());
     table
 }
 
@@ -96,6 +97,30 @@ pub fn short(x: f64) -> String {
     let decimals = (3.0 - magnitude).clamp(0.0, 8.0) as usize;
     let text = format!("{x:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// Conditions of a value, as `2 GPa, direction [100]`.
+pub fn conditions(stated: &StatedAnswer) -> String {
+    let others = stated.conditions.iter().map(|(name, text)| format!("{name} {text}"));
+    stated.pressure_pa.map(pascals).into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn pascals(pressure: f64) -> String {
+    let scales = [(1e9, "GPa"), (1e6, "MPa"), (1e3, "kPa")];
+    let (scale, unit) = scales.into_iter().find(|(scale, _)| pressure.abs() >= *scale).unwrap_or((1.0, "Pa"));
+    format!("{} {unit}", short(pressure / scale))
+}
+
+/// The bound that a source stated, as ` (stated as <27)`.
+pub fn stated_as(stated: &StatedAnswer) -> Option<String> {
+    let (mark, bound) = stated.qualifier.as_ref().zip(stated.bound)?;
+    Some(format!(" (stated as {mark}{})", short(bound)))
+}
+
+/// A temperature with hundredths: 298.15 K is not 298.1 K.
+pub fn kelvins(t: f64) -> String {
+    let text = format!("{t:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A number with its thousands apart.

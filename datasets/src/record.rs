@@ -12,6 +12,15 @@ use crate::structure::Structure;
 /// The reference condition of a belief: 298.15 K.
 pub const REFERENCE_TEMPERATURE_K: f64 = 298.15;
 
+/// The condition that holds the mark of a value that the source states as a bound.
+pub const CENSORED: &str = "censored";
+
+/// The marks of bounds: the true value is below the first two, above the others.
+pub const BOUND_MARKS: [&str; 4] = ["<", "≤", ">", "≥"];
+
+/// The condition that holds the text of a bound (`<5`), a range (`5-7`) or an approximation (`~5`).
+pub const GIVEN: &str = "given";
+
 /// How a value came to be, from the weakest to the strongest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,7 +1,8 @@
 //! Many measurements → one belief: mean and standard deviation on the property's axis, with its evidence.
 //!
 //! Of several measurements the best evidence counts; of those the ones nearest to the wanted temperature; of those the
-//! median. Their spread goes into the standard deviation. Conditions are never averaged away.
+//! median. Their spread goes into the standard deviation. Temperatures are never averaged away; other conditions are not
+//! told apart.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -16,7 +17,7 @@ use crate::measurements::{Measurements, Records};
 
 /// Measurements whose temperatures differ by less than this are at one condition, K. Wide enough for 20 °C, 25 °C and
 /// 300 K, which tables use for "room temperature".
-const SAME_TEMPERATURE_K: f64 = 8.0;
+pub const SAME_TEMPERATURE_K: f64 = 8.0;
 
 /// Temperatures are kept in f32: 373.15 K is kept as 373.1499939 K, and still is what was asked for by 373.15 K.
 const ROUNDING_K: f64 = 1e-3;

@@ -17,6 +17,7 @@ use crate::scope::Scope;
 use crate::search::{Passing, Ranking, meets};
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Subject, Target, Unknown};
+use crate::stated::StatedAnswer;
 
 /// Whether a target, or the whole spec, is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -119,6 +120,9 @@ pub struct TargetAnswer {
     /// Temperature of the value in K, where the source states it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature_k: Option<f64>,
+    /// What the source states beside the value.
+    #[serde(flatten)]
+    pub stated: StatedAnswer,
     /// Whether the target is met.
     pub verdict: Verdict,
     /// Probability of meeting the window; null for goals.
@@ -338,6 +342,7 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
         evidence: belief.map_or(Evidence::None, |b| b.evidence),
         method: pick.and_then(|i| word(measurements.method[i])),
         temperature_k: pick.and_then(|i| kelvins(measurements.temperature[i])),
+        stated: pick.map(|i| StatedAnswer::of(measurements, i, shown)).unwrap_or_default(),
         verdict: match () {
             () if !known => Verdict::Unknown,
             () if meets(target, mean) => Verdict::Pass,
@@ -388,6 +393,12 @@ pub struct BeliefAnswer {
     /// Test standard or functional of the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// Temperature of the value in K, where the source states it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_k: Option<f64>,
+    /// What the source states beside the value.
+    #[serde(flatten)]
+    pub stated: StatedAnswer,
     /// The record that the value is from.
     pub record: String,
     /// DOI or URL of the value.
@@ -410,6 +421,8 @@ pub(crate) fn belief_answer(snapshot: &Snapshot, property: &Property, belief: &B
         sd: native_sd(property.axis, belief.value, belief.sd),
         evidence: belief.evidence,
         method: word(v.method[pick]),
+        temperature_k: kelvins(v.temperature[pick]),
+        stated: StatedAnswer::of(v, pick, |x| x),
         record: snapshot.records.id.value(v.record[pick] as usize).to_owned(),
         source: word(v.source[pick]),
         inherited: belief.inherited,
@@ -533,6 +546,9 @@ pub struct ValueAnswer {
     pub method: Option<String>,
     /// Temperature in K, where stated.
     pub temperature_k: Option<f64>,
+    /// What the source states beside the value.
+    #[serde(flatten)]
+    pub stated: StatedAnswer,
     /// The record it is in.
     pub record: String,
     /// DOI or URL.
@@ -602,6 +618,7 @@ fn property_answer(snapshot: &Snapshot, scope: &Scope, property: &Property, row:
             evidence: Evidence::from_u8(v.evidence[i]).unwrap_or(Evidence::None),
             method: v.word(v.method[i]).map(ToString::to_string),
             temperature_k: kelvins(v.temperature[i]),
+            stated: StatedAnswer::of(v, i, |x| x),
             record: snapshot.records.id.value(v.record[i] as usize).to_owned(),
             source: v.word(v.source[i]).map(ToString::to_string),
             flag: v.sd[i].is_nan().then(|| "outside the physical bounds of the property: not counted".to_owned()),

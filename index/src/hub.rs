@@ -12,12 +12,12 @@ use gpu::{Device, GpuError};
 use rayon::prelude::*;
 use tokio::sync::Mutex;
 
-use crate::candidate::{self, MaterialAnswer, SuggestAnswer};
+use crate::candidate::{self, Identity, MaterialAnswer, SuggestAnswer};
 use crate::embedding::EmbeddingError;
 use crate::hnsw::Graphs;
 use crate::materials::Resolved;
 use crate::prediction::{PredictionError, Predictions};
-use crate::scope::Viewer;
+use crate::scope::{Scope, Viewer};
 use crate::screen::{self, ScreenAnswer, ScreenSpec};
 use crate::search;
 use crate::similar::{self, SimilarAnswer, SimilarSpec, SubstituteSpec};
@@ -60,12 +60,14 @@ pub enum HubError {
         closest: Vec<String>,
     },
     /// Several materials answer to that.
-    #[error("`{text}` may mean {}: say which", .ids.join(", "))]
+    #[error("`{text}` may mean {}: say which", .known.join(", "))]
     Ambiguous {
         /// What was asked for.
         text: String,
         /// Their ids.
         ids: Vec<String>,
+        /// The ids, and what each material is known by.
+        known: Vec<String>,
     },
     /// There is no such record.
     #[error("there is no record `{0}`")]
@@ -82,6 +84,32 @@ impl From<EmbeddingError> for HubError {
             EmbeddingError::Encoders(e) => e.into(),
         }
     }
+}
+
+impl HubError {
+    /// Several materials, of these ids, answer to a text.
+    pub(crate) fn ambiguous(snapshot: &Snapshot, scope: &Scope, text: &str, ids: Vec<String>) -> HubError {
+        let known = ids.iter().map(|id| match snapshot.materials.row(id) {
+            Some(row) => known_by(&candidate::identity(snapshot, scope, row), text),
+            None => id.clone(),
+        });
+        HubError::Ambiguous { text: text.to_owned(), known: known.collect(), ids }
+    }
+}
+
+/// A material's id, formula and name as far as they say more than the text that was asked for, and who speaks of it.
+fn known_by(material: &Identity, text: &str) -> String {
+    let id = &material.material;
+    let new = |word: &&String| !word.eq_ignore_ascii_case(text) && *word != id;
+    let mut known: Vec<String> =
+        [&material.formula, &material.name].into_iter().flatten().filter(new).cloned().collect();
+    known.extend(match material.records.len() {
+        0 => None,
+        1 => material.records.first().cloned(),
+        n if material.datasets.len() > 2 => Some(format!("{n} records of {} datasets", material.datasets.len())),
+        n => Some(format!("{n} records of {}", material.datasets.join(" and "))),
+    });
+    if known.is_empty() { id.clone() } else { format!("{id} ({})", known.join("; ")) }
 }
 
 fn hint(closest: &[String]) -> String {
@@ -343,7 +371,7 @@ impl Hub {
                 answer.predicted = predicted.then(|| candidate::predicted(&snapshot, &scope, row));
                 Ok(answer)
             }
-            Resolved::Ambiguous(ids) => Err(HubError::Ambiguous { text: text.to_owned(), ids }),
+            Resolved::Ambiguous(ids) => Err(HubError::ambiguous(&snapshot, &scope, text, ids)),
             Resolved::Unknown(closest) => Err(none(closest)),
         }
     }

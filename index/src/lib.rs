@@ -24,5 +24,6 @@ pub mod search;
 pub mod similar;
 pub mod snapshot;
 pub mod spec;
+pub mod stated;
 pub mod store;
 pub mod tabular;

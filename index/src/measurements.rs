@@ -7,6 +7,7 @@ use arrow::array::StringArray;
 use serde::{Deserialize, Serialize};
 
 use crate::materials::Label;
+use crate::stated::Stated;
 
 /// The measurements of a snapshot. Entry `i` of every column speaks of one value.
 #[derive(Debug, Default)]
@@ -32,7 +33,9 @@ pub struct Measurements {
     pub method: Vec<u32>,
     /// Index into `words`, `u32::MAX` where there is no source.
     pub source: Vec<u32>,
-    /// Methods and sources.
+    /// What few values have beside these columns, ascending by entry.
+    pub stated: Vec<Stated>,
+    /// Methods, sources and conditions.
     pub words: Vec<Arc<str>>,
 }
 
@@ -63,7 +66,18 @@ impl Measurements {
         property.start + low..property.start + high
     }
 
-    /// A method or source.
+    /// What is stated beside a value, where there is something.
+    pub fn stated(&self, entry: usize) -> Option<&Stated> {
+        self.stated_within(entry..entry + 1).first()
+    }
+
+    /// What is stated beside the values of some entries.
+    pub fn stated_within(&self, entries: Range<usize>) -> &[Stated] {
+        let place = |entry: usize| self.stated.partition_point(|stated| (stated.entry as usize) < entry);
+        &self.stated[place(entries.start)..place(entries.end)]
+    }
+
+    /// A method, a source, or conditions.
     pub fn word(&self, index: u32) -> Option<&Arc<str>> {
         self.words.get(index as usize)
     }

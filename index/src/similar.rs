@@ -284,7 +284,7 @@ fn subject(
         (Some(text), None) => {
             let row = match materials.resolve(text, &seen, &visible) {
                 Named::Row(row) => row,
-                Named::Ambiguous(ids) => return Err(HubError::Ambiguous { text: text.to_owned(), ids }),
+                Named::Ambiguous(ids) => return Err(HubError::ambiguous(snapshot, &visible, text, ids)),
                 Named::Unknown(closest) => return Err(HubError::NoMaterial { text: text.to_owned(), closest }),
             };
             let parent = materials.parent[row as usize];
@@ -432,7 +432,7 @@ fn compared(
             return Err(none());
         }
         let ids = subject.own.iter().take(10).map(|row| materials.id.value(*row as usize).to_owned()).collect();
-        return Err(HubError::Ambiguous { text: text.clone(), ids });
+        return Err(HubError::ambiguous(snapshot, scope, text, ids));
     };
     let known = || -> Vec<(&'static Property, Belief)> {
         let known = known_properties(snapshot, scope, row).into_iter();

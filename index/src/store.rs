@@ -25,9 +25,10 @@ use crate::materials::Materials;
 use crate::measurements::{Measurements, Named, Records};
 use crate::properties::{Own, fingerprint};
 use crate::snapshot::Snapshot;
+use crate::stated::Stated;
 
 /// Counts up with every change of what the files mean.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Why a kept snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,8 +137,17 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         ("method", Arc::new(UInt32Array::from(v.method.clone()))),
         ("source", Arc::new(UInt32Array::from(v.source.clone()))),
     ];
+    let indices = |get: fn(&Stated) -> u32| Arc::new(v.stated.iter().map(|s| Some(get(s))).collect::<UInt32Array>());
+    let numbers = |get: fn(&Stated) -> f64| Arc::new(v.stated.iter().map(|s| Some(get(s))).collect::<Float64Array>());
+    let stated: Vec<(&str, ArrayRef)> = vec![
+        ("entry", indices(|s| s.entry)),
+        ("conditions", indices(|s| s.conditions)),
+        ("pressure", numbers(|s| s.pressure)),
+        ("bound", numbers(|s| s.bound)),
+    ];
     let mut files = Vec::new();
-    for (file, columns) in [("materials", materials), ("records", records), ("measurements", measurements)] {
+    let parts = [("materials", materials), ("records", records), ("measurements", measurements), ("stated", stated)];
+    for (file, columns) in parts {
         let batch = RecordBatch::try_from_iter(columns)?;
         let mut bytes = Vec::new();
         let mut writer = FileWriter::try_new(&mut bytes, &batch.schema())?;
@@ -210,10 +220,10 @@ pub fn load(data_dir: &Path, version: u64) -> Result<Option<Snapshot>, StoreErro
         }
         batches.push(read_ipc(Buffer::from_vec(bytes))?);
     }
-    let [materials, records, measurements] = batches.as_slice() else {
-        return Err(StoreError::Corrupt("it does not name three files".into()));
+    let [materials, records, measurements, stated] = batches.as_slice() else {
+        return Err(StoreError::Corrupt("it does not name four files".into()));
     };
-    let snapshot = assemble(&manifest, materials, records, measurements)?;
+    let snapshot = assemble(&manifest, materials, records, measurements, stated)?;
     Ok(Some(snapshot))
 }
 
@@ -274,6 +284,7 @@ fn assemble(
     materials: &RecordBatch,
     records: &RecordBatch,
     measurements: &RecordBatch,
+    stated: &RecordBatch,
 ) -> Result<Snapshot, StoreError> {
     let elements = column(materials, "elements")?;
     let elements = elements.as_fixed_size_binary_opt().ok_or_else(|| wrong("elements"))?;
@@ -310,6 +321,7 @@ fn assemble(
         temperature: numbers::<Float32Type>(measurements, "temperature")?,
         method: numbers::<UInt32Type>(measurements, "method")?,
         source: numbers::<UInt32Type>(measurements, "source")?,
+        stated: read_stated(stated)?,
         words: manifest.words.iter().map(|w| Arc::from(w.as_str())).collect(),
     };
     check(manifest, &materials, &records, &measurements)?;
@@ -323,6 +335,13 @@ fn assemble(
     ))
 }
 
+fn read_stated(batch: &RecordBatch) -> Result<Vec<Stated>, StoreError> {
+    let (entry, conditions) = (numbers::<UInt32Type>(batch, "entry")?, numbers::<UInt32Type>(batch, "conditions")?);
+    let (pressure, bound) = (numbers::<Float64Type>(batch, "pressure")?, numbers::<Float64Type>(batch, "bound")?);
+    let rows = entry.into_iter().zip(conditions).zip(pressure).zip(bound);
+    Ok(rows.map(|(((entry, conditions), pressure), bound)| Stated { entry, conditions, pressure, bound }).collect())
+}
+
 /// Every number that is used as a place lies where it must.
 fn check(manifest: &Manifest, m: &Materials, r: &Records, v: &Measurements) -> Result<(), StoreError> {
     let good = r.material.iter().all(|&row| (row as usize) < m.len())
@@ -332,6 +351,8 @@ fn check(manifest: &Manifest, m: &Materials, r: &Records, v: &Measurements) -> R
         && v.starts.len() == v.properties.len() + 1
         && v.starts.is_sorted()
         && v.starts.last().is_none_or(|&end| end == v.len())
+        && v.stated.is_sorted_by(|a, b| a.entry < b.entry)
+        && v.stated.last().is_none_or(|last| (last.entry as usize) < v.len())
         && m.labels.iter().all(|l| (l.row as usize) < m.len() && usize::from(l.dataset) < manifest.datasets.len());
     if good { Ok(()) } else { Err(StoreError::Corrupt("its parts do not fit together".into())) }
 }

@@ -8,7 +8,7 @@ use index::scope::Viewer;
 
 use crate::arguments::Common;
 use crate::open;
-use crate::output::{Failure, print, print_json, short, table};
+use crate::output::{Failure, conditions, kelvins, print, print_json, short, stated_as, table};
 
 /// Shows a material.
 pub async fn run(common: &Common, material: &str, predicted: bool, json: bool) -> Result<u8, Failure> {
@@ -29,7 +29,12 @@ pub async fn run(common: &Common, material: &str, predicted: bool, json: bool) -
     for line in details.into_iter().flatten() {
         print(line)?;
     }
-    let mut shown = table(["property", "belief", "value", "evidence", "method", "T [K]", "record"]);
+    let mut values = answer.properties.iter().flat_map(|property| &property.values);
+    let has_conditions = values.any(|value| !conditions(&value.stated).is_empty());
+    let mut header = vec!["property", "belief", "value", "evidence", "method", "T [K]"];
+    header.extend(has_conditions.then_some("conditions"));
+    header.push("record");
+    let mut shown = table(header);
     for property in &answer.properties {
         let belief = match (property.value, property.sd) {
             (Some(value), Some(sd)) => format!("{} ± {} {}", short(value), short(sd), property.unit),
@@ -37,15 +42,21 @@ pub async fn run(common: &Common, material: &str, predicted: bool, json: bool) -
         };
         for (i, value) in property.values.iter().enumerate() {
             let once = |text: &str| if i == 0 { text.to_owned() } else { String::new() };
-            shown.add_row([
+            let flag = value.flag.as_ref().map_or("", |_| " (not counted)");
+            // a range in the unit of its source, which need not be this one
+            let given = || value.stated.given.as_ref().map(|given| format!(" (given {given})"));
+            let stated = stated_as(&value.stated).or_else(given);
+            let mut row = vec![
                 once(&property.property),
                 once(&belief),
-                format!("{}{}", short(value.value), value.flag.as_ref().map_or("", |_| " (not counted)")),
+                format!("{}{}{flag}", short(value.value), stated.unwrap_or_default()),
                 value.evidence.to_string(),
                 value.method.clone().unwrap_or_default(),
                 value.temperature_k.map(kelvins).unwrap_or_default(),
-                value.record.clone(),
-            ]);
+            ];
+            row.extend(has_conditions.then(|| conditions(&value.stated)));
+            row.push(value.record.clone());
+            shown.add_row(row);
         }
     }
     print(shown)?;
@@ -77,10 +88,4 @@ fn print_predicted(hub: &Hub, predicted: &BTreeMap<String, ScreenValue>) -> Resu
         print(format!("{ready} of {of} properties are predicted: `matgenome predict` does the others"))?;
     }
     Ok(())
-}
-
-/// A temperature with hundredths: 298.15 K is not 298.1 K.
-fn kelvins(t: f64) -> String {
-    let text = format!("{t:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -3,14 +3,15 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use datasets::record::dataset_of;
-use index::candidate::{SuggestAnswer, TargetAnswer};
+use datasets::record::{REFERENCE_TEMPERATURE_K, dataset_of};
+use index::belief::SAME_TEMPERATURE_K;
+use index::candidate::{Candidate, SuggestAnswer, TargetAnswer};
 use index::scope::Viewer;
 use index::{spec, tabular};
 
 use crate::arguments::{Common, Format};
 use crate::open;
-use crate::output::{Failure, print_bytes, short, table, thousands, write_file};
+use crate::output::{Failure, conditions, kelvins, print_bytes, short, stated_as, table, thousands, write_file};
 
 /// Exit code: nothing in the hub meets the spec.
 const NOTHING_MEETS: u8 = 4;
@@ -91,6 +92,8 @@ fn people(answer: &SuggestAnswer) -> String {
     let mut header: Vec<String> = ["#", "material", "score", "probability", "verdict"].map(String::from).to_vec();
     header.extend(first.targets.iter().map(|t| format!("{} [{}]", t.property, t.unit)));
     header.push("evidence".into());
+    let has_conditions = answer.candidates.iter().flat_map(|c| &c.targets).any(|t| !beside(t).is_empty());
+    header.extend(has_conditions.then(|| "conditions".into()));
     shown.set_header(header);
     for c in &answer.candidates {
         let material = c.formula.as_ref().unwrap_or(&c.material);
@@ -111,6 +114,7 @@ fn people(answer: &SuggestAnswer) -> String {
         datasets.sort_unstable();
         datasets.dedup();
         row.push(format!("{} ({})", evidence.join(", "), datasets.join(", ")));
+        row.extend(has_conditions.then(|| all_conditions(c)));
         shown.add_row(row);
     }
     let alone: Vec<String> = meta
@@ -134,8 +138,35 @@ fn people(answer: &SuggestAnswer) -> String {
 }
 
 fn value(target: &TargetAnswer) -> String {
+    // what is believed of several values was stated by none of them
+    let stated = if target.measurements == 1 { stated_as(&target.stated).unwrap_or_default() } else { String::new() };
     match (target.value, target.sd) {
-        (Some(value), Some(sd)) => format!("{} ± {}", short(value), short(sd)),
+        (Some(value), Some(sd)) => format!("{} ± {}{stated}", short(value), short(sd)),
         _ => "–".into(),
     }
+}
+
+/// The conditions of a value; the temperature where it is not that of a room.
+fn beside(target: &TargetAnswer) -> String {
+    let elsewhere = |t: &f64| (t - REFERENCE_TEMPERATURE_K).abs() > SAME_TEMPERATURE_K;
+    let temperature = target.temperature_k.filter(elsewhere).map(|t| format!("{} K", kelvins(t)));
+    let others = Some(conditions(&target.stated)).filter(|text| !text.is_empty());
+    temperature.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+/// The conditions of a candidate's values; with their properties, where these have different ones.
+fn all_conditions(candidate: &Candidate) -> String {
+    let mut texts: Vec<(String, Vec<&str>)> = Vec::new();
+    for target in &candidate.targets {
+        let text = beside(target);
+        match texts.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, properties)) => properties.push(&target.property),
+            None if text.is_empty() => {}
+            None => texts.push((text, vec![&target.property])),
+        }
+    }
+    if let [(text, _)] = texts.as_slice() {
+        return text.clone();
+    }
+    texts.iter().map(|(text, properties)| format!("{}: {text}", properties.join(", "))).collect::<Vec<_>>().join("; ")
 }

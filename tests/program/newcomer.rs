@@ -40,6 +40,36 @@ fn a_file_without_a_mapping_is_placed_aloud() {
 }
 
 #[test]
+fn conditions_and_bounds_are_shown_with_their_values() {
+    let lab = Lab::empty();
+    let file =
+        lab.file("load.csv", "id,formula,YS,T,p,axis\n1,Cu,<27,25,2,[100]\n2,Ni,5-7,600,,[111]\n3,Zn,150,25,,\n");
+    let map = lab.file(
+        "load.toml",
+        "record = { id = [\"id\"] }\nmaterial = { formula = \"formula\" }\ndefaults = { evidence = \"measured\" }\n\
+         [[value]]\ncolumn = \"YS\"\nproperty = \"yield_strength\"\nunit = \"MPa\"\n\
+         temperature = { column = \"T\", unit = \"°C\" }\npressure = { column = \"p\", unit = \"GPa\" }\n\
+         conditions = { direction = { column = \"axis\" } }\n",
+    );
+    let done = lab.run(&["ingest", text(&file), "--mapping", text(&map), "--dataset", "load"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    for (material, words) in [
+        ("Cu", vec!["13.5 (stated as <27)", "298.15", "2 GPa, direction [100]"]),
+        ("Ni", vec!["6 (given 5-7)", "873.15", "direction [111]"]),
+    ] {
+        let shown = lab.run(&["show", material]).text();
+        words.iter().for_each(|word| assert!(shown.contains(word), "no {word} in: {shown}"));
+    }
+    let bare = lab.run(&["show", "Zn"]).text();
+    assert!(!bare.contains("conditions"), "a column of nothing: {bare}");
+    let spec = r#"{"targets": [{"property": "yield_strength", "max": 1, "unit": "GPa"}]}"#;
+    let answer = lab.suggest(spec, &[]).text();
+    for words in ["0.0135 ± 0.0135 (stated as <0.027)", "2 GPa, direction [100]", "873.15 K, direction [111]"] {
+        assert!(answer.contains(words), "no {words} in: {answer}");
+    }
+}
+
+#[test]
 fn numbers_without_a_place_are_not_dropped_without_a_word() {
     let lab = Lab::empty();
     let file = lab.file("wear.csv", &WEAR.replace("Test T (C)", "my wear rate (mm3/Nm)"));

@@ -174,8 +174,10 @@ pub struct RecordColumns {
     pub temperature_k: Float64Array,
     /// Pressures, Pa.
     pub pressure_pa: Float64Array,
-    given_value: Float64Array,
-    given_unit: Words,
+    /// Values as given, where their unit is not the dictionary's, and the numbers of bounds.
+    pub given_value: Float64Array,
+    /// Units as given, where they are not the dictionary's.
+    pub given_unit: Words,
     attributes: MapArray,
     conditions: MapArray,
 }
@@ -297,26 +299,32 @@ impl RecordColumns {
             conditions: read_map(&self.conditions, i),
         }
     }
+
+    /// The conditions of a measurement beside temperature and pressure.
+    pub fn conditions(&self, i: usize) -> BTreeMap<&str, &str> {
+        texts(&self.conditions, i)
+    }
 }
 
 fn missing(column: &str) -> ArrowError {
     ArrowError::SchemaError(format!("the record table lacks the column `{column}`"))
 }
 
-fn read_map(map: &MapArray, row: usize) -> BTreeMap<String, String> {
-    if map.is_null(row) {
+fn texts(map: &MapArray, row: usize) -> BTreeMap<&str, &str> {
+    let offsets = map.value_offsets();
+    let entries = offsets[row] as usize..offsets[row + 1] as usize;
+    if map.is_null(row) || entries.is_empty() {
         return BTreeMap::new();
     }
-    let entries = map.value(row);
-    let (Some(keys), Some(values)) =
-        (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>())
-    else {
+    let (Some(keys), Some(values)) = (map.keys().as_string_opt::<i32>(), map.values().as_string_opt::<i32>()) else {
         return BTreeMap::new();
     };
-    keys.iter()
-        .zip(values.iter())
-        .filter_map(|(k, v)| Some((k?.to_owned(), v.unwrap_or_default().to_owned())))
-        .collect()
+    let value = |i: usize| if values.is_valid(i) { values.value(i) } else { "" };
+    entries.filter(|&i| keys.is_valid(i)).map(|i| (keys.value(i), value(i))).collect()
+}
+
+fn read_map(map: &MapArray, row: usize) -> BTreeMap<String, String> {
+    texts(map, row).into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 #[cfg(test)]

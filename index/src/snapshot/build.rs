@@ -7,13 +7,15 @@ use arrow::array::{Array as _, RecordBatch, StringArray};
 use datasets::catalogue::DatasetInfo;
 use datasets::columns::RecordColumns;
 use datasets::property::Property;
-use datasets::record::{Evidence, dataset_of, material_id};
+use datasets::record::{CENSORED, Evidence, dataset_of, material_id};
 use datasets::table::{Table, TableError};
+use datasets::unit::Unit;
 
 use super::Snapshot;
 use super::merge::merge;
 use crate::measurements::{Measurements, Named, Records};
 use crate::properties::Own;
+use crate::stated::{Stated, is_mark};
 
 /// Reads all records of the table and builds its snapshot. `progress` is told the rows read and the rows in all.
 ///
@@ -59,8 +61,10 @@ pub(super) struct Rows {
     material_of: HashMap<String, u32>,
     records: Vec<Row>,
     values: Vec<Value>,
+    /// What is stated beside some values; the entry is not known yet.
+    stated: Vec<Stated>,
     properties: BTreeMap<String, u32>,
-    words: HashMap<Arc<str>, u32>,
+    words: Words,
 }
 
 struct Row {
@@ -81,6 +85,22 @@ struct Value {
     evidence: u8,
     method: u32,
     source: u32,
+    /// Index into what is stated, `u32::MAX` where there is nothing.
+    stated: u32,
+}
+
+/// Words in the order of their reading.
+#[derive(Default)]
+struct Words(HashMap<Arc<str>, u32>);
+
+impl Words {
+    fn number(&mut self, word: &str) -> u32 {
+        let next = self.0.len() as u32;
+        match self.0.get(word) {
+            Some(number) => *number,
+            None => *self.0.entry(word.into()).or_insert(next),
+        }
+    }
 }
 
 /// What is known about a property of a batch.
@@ -109,13 +129,7 @@ impl Rows {
                 Known { index, property: self.own.definition(key) }
             })
             .collect();
-        let mut local = |words: &[Arc<str>]| -> Vec<u32> {
-            let mut index = |word: &Arc<str>| {
-                let next = self.words.len() as u32;
-                *self.words.entry(Arc::clone(word)).or_insert(next)
-            };
-            words.iter().map(&mut index).collect()
-        };
+        let mut local = |words: &[Arc<str>]| -> Vec<u32> { words.iter().map(|word| self.words.number(word)).collect() };
         let (methods, sources) = (local(columns.method.words()), local(columns.source.words()));
         let evidence: Vec<u8> = columns
             .evidence
@@ -151,6 +165,8 @@ impl Rows {
                 let uncertainty = columns.uncertainty.is_valid(i).then(|| columns.uncertainty.value(i));
                 let number = |index: &[u32], key: u32| index.get(key as usize).copied().unwrap_or(u32::MAX);
                 let temperature = &columns.temperature_k;
+                let stated = stated_beside(&columns, i, known.property, &mut self.words);
+                self.stated.extend(stated);
                 self.values.push(Value {
                     property: known.index,
                     record,
@@ -160,6 +176,7 @@ impl Rows {
                     evidence: evidence.get(columns.evidence.keys()[i] as usize).copied().unwrap_or_default(),
                     method: number(&methods, columns.method.keys()[i]),
                     source: number(&sources, columns.source.keys()[i]),
+                    stated: if stated.is_some() { self.stated.len() as u32 - 1 } else { u32::MAX },
                 });
             }
         }
@@ -206,7 +223,7 @@ impl Rows {
         }
 
         // words and properties are numbered in order, without those that no value has
-        let mut used = vec![false; self.words.len()];
+        let mut used = vec![false; self.words.0.len()];
         let mut counts = vec![0usize; self.properties.len()];
         for value in &self.values {
             counts[value.property as usize] += 1;
@@ -216,7 +233,12 @@ impl Rows {
                 }
             }
         }
-        let mut words: Vec<(Arc<str>, u32)> = self.words.into_iter().filter(|(_, w)| used[*w as usize]).collect();
+        for stated in &self.stated {
+            if let Some(used) = used.get_mut(stated.conditions as usize) {
+                *used = true;
+            }
+        }
+        let mut words: Vec<(Arc<str>, u32)> = self.words.0.into_iter().filter(|(_, w)| used[*w as usize]).collect();
         words.sort_unstable();
         let mut word_of = vec![u32::MAX; used.len()];
         for (place, (_, word)) in words.iter().enumerate() {
@@ -238,6 +260,10 @@ impl Rows {
         }
         values.sort_by_key(|v| (v.property, v.record));
         let word = |word: u32| word_of.get(word as usize).copied().unwrap_or(u32::MAX);
+        let stated = |(entry, value): (usize, &Value)| {
+            let stated = self.stated.get(value.stated as usize)?;
+            Some(Stated { entry: entry as u32, conditions: word(stated.conditions), ..*stated })
+        };
         let measurements = Measurements {
             properties,
             starts,
@@ -249,11 +275,41 @@ impl Rows {
             temperature: values.iter().map(|v| v.temperature).collect(),
             method: values.iter().map(|v| word(v.method)).collect(),
             source: values.iter().map(|v| word(v.source)).collect(),
+            stated: values.iter().enumerate().filter_map(stated).collect(),
             words: words.into_iter().map(|(word, _)| word).collect(),
         };
         let ids = StringArray::from_iter_values(ids.into_iter().map(|(id, _)| id));
         Part { ids, datasets, records, measurements }
     }
+}
+
+/// What is stated beside a value, in an entry that is to be found.
+fn stated_beside(columns: &RecordColumns, i: usize, property: Option<&Property>, words: &mut Words) -> Option<Stated> {
+    let conditions = columns.conditions(i);
+    let pressure = columns.pressure_pa.is_valid(i).then(|| columns.pressure_pa.value(i));
+    if conditions.is_empty() && pressure.is_none() {
+        return None;
+    }
+    let bound = conditions.get(CENSORED).filter(|mark| is_mark(mark)).and_then(|_| bound(columns, i, property?));
+    let text = (!conditions.is_empty()).then(|| serde_json::to_string(&conditions).ok()).flatten();
+    Some(Stated {
+        entry: u32::MAX,
+        conditions: text.map_or(u32::MAX, |text| words.number(&text)),
+        pressure: pressure.unwrap_or(f64::NAN),
+        bound: bound.unwrap_or(f64::NAN),
+    })
+}
+
+/// The number of a bound in the dictionary's unit: as given, since the value is what is believed of it.
+fn bound(columns: &RecordColumns, i: usize, property: &Property) -> Option<f64> {
+    if !columns.given_value.is_valid(i) {
+        return Some(columns.value.value(i));
+    }
+    let given = columns.given_value.value(i);
+    let Some(unit) = columns.given_unit.get(i) else { return Some(given) };
+    let wanted = Unit::parse(&property.unit).ok()?;
+    let conversion = Unit::parse_for(unit, &wanted).and_then(|unit| unit.conversion_to(&wanted)).ok()?;
+    Some(conversion.apply(given))
 }
 
 /// The deviation of a value on its property's axis, NaN where the value is physically impossible.

@@ -18,6 +18,7 @@ use super::build::Part;
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Named, Records};
 use crate::scope::{Scope, Viewer};
+use crate::stated::Stated;
 
 /// No row.
 const NONE: u32 = u32::MAX;
@@ -82,6 +83,25 @@ impl Runs {
         for (side, run) in &self.0 {
             let (rows, places) = if *side == Side::Old { (old, of_old) } else { (new, of_new) };
             out.extend(rows[run.clone()].iter().map(|&row| places.get(row as usize).copied().unwrap_or(NONE)));
+        }
+        out
+    }
+
+    /// The same of what few rows have, with words that are translated.
+    fn take_stated(
+        &self,
+        (old, of_old): (&Measurements, &[u32]),
+        (new, of_new): (&Measurements, &[u32]),
+    ) -> Vec<Stated> {
+        let (mut out, mut next) = (Vec::new(), 0);
+        for (side, run) in &self.0 {
+            let (values, words) = if *side == Side::Old { (old, of_old) } else { (new, of_new) };
+            out.extend(values.stated_within(run.clone()).iter().map(|stated| Stated {
+                entry: (stated.entry as usize - run.start + next) as u32,
+                conditions: words.get(stated.conditions as usize).copied().unwrap_or(NONE),
+                ..*stated
+            }));
+            next += run.len();
         }
         out
     }
@@ -237,6 +257,7 @@ pub(super) fn merge(
         temperature: values.runs.take(&ov.temperature, &pv.temperature),
         method: values.runs.take_rows((&ov.method, &words.of_old), (&pv.method, &words.of_new)),
         source: values.runs.take_rows((&ov.source, &words.of_old), (&pv.source, &words.of_new)),
+        stated: values.runs.take_stated((ov, &words.of_old), (pv, &words.of_new)),
         words: words.words,
         properties: values.properties,
         starts: values.starts,
@@ -291,6 +312,14 @@ fn unchanged(old: &Snapshot, gone: &mut [bool], part: &Part, at: &[Result<u32, u
     let words: Vec<u32> =
         pv.words.iter().map(|w| ov.words.binary_search(w).map_or(NONE - 1, |place| place as u32)).collect();
     let word = |word: u32| words.get(word as usize).copied().unwrap_or(NONE);
+    let alike = |o: Option<&Stated>, n: Option<&Stated>| match (o, n) {
+        (Some(o), Some(n)) => {
+            o.conditions == word(n.conditions)
+                && o.pressure.to_bits() == n.pressure.to_bits()
+                && o.bound.to_bits() == n.bound.to_bits()
+        }
+        (o, n) => o.is_none() && n.is_none(),
+    };
     let equal = |o: usize, n: usize| {
         ov.value[o].to_bits() == pv.value[n].to_bits()
             && ov.sd[o].to_bits() == pv.sd[n].to_bits()
@@ -298,6 +327,7 @@ fn unchanged(old: &Snapshot, gone: &mut [bool], part: &Part, at: &[Result<u32, u
             && ov.evidence[o] == pv.evidence[n]
             && ov.method[o] == word(pv.method[n])
             && ov.source[o] == word(pv.source[n])
+            && alike(ov.stated(o), pv.stated(n))
     };
     // with equal counts, a record is the same if each of its values is the n-th of its property in both
     let differing = |p: usize| -> Vec<u32> {
@@ -465,7 +495,8 @@ fn words(old: &Measurements, new: &Measurements, runs: &Runs) -> Words {
     let (mut used_old, mut used_new) = (vec![false; old.words.len()], vec![false; new.words.len()]);
     for (side, run) in &runs.0 {
         let (values, used) = if *side == Side::Old { (old, &mut used_old) } else { (new, &mut used_new) };
-        for &word in values.method[run.clone()].iter().chain(&values.source[run.clone()]) {
+        let conditions = values.stated_within(run.clone()).iter().map(|stated| &stated.conditions);
+        for &word in values.method[run.clone()].iter().chain(&values.source[run.clone()]).chain(conditions) {
             if let Some(used) = used.get_mut(word as usize) {
                 *used = true;
             }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use datasets::property::dictionary;
-use datasets::record::Record;
+use datasets::record::{Measurement, Record};
 use datasets::table::Table;
 use gpu::Device;
 use matgenome_index::hub::Hub;
 use matgenome_index::scope::{Scope, Viewer};
 use matgenome_index::snapshot::{self, NotExtended, Snapshot};
 use matgenome_index::spec::from_json;
+use matgenome_index::stated::Stated;
 use matgenome_index::store;
 
 use crate::wishes::{KEYS, random_records};
@@ -43,6 +44,8 @@ fn assert_same(a: &Snapshot, b: &Snapshot, what: &str) {
     let kelvins = |t: &[f32]| t.iter().map(|t| t.to_bits()).collect::<Vec<u32>>();
     assert_eq!(kelvins(&av.temperature), kelvins(&bv.temperature), "{what}");
     assert_eq!((&av.method, &av.source), (&bv.method, &bv.source), "{what}");
+    let stated = |s: &Stated| (s.entry, s.conditions, s.pressure.to_bits(), s.bound.to_bits());
+    assert!(av.stated.iter().map(stated).eq(bv.stated.iter().map(stated)), "{what}");
     let owner = a.visible(Viewer::Owner);
     let seen = a.members(&owner);
     for text in am.id.iter().flatten().map(str::to_lowercase).chain(["grade 7".into(), "tio2".into()]) {
@@ -156,6 +159,37 @@ fn extended_commit_by_commit_it_is_the_one_built_at_once() {
             assert_same(&next, &built(&table).await, &format!("seed {seed}, after loading"));
         });
     }
+}
+
+#[test]
+fn a_change_of_nothing_but_the_conditions_is_a_change() {
+    let said = |pressure_pa, conditions: &[(&str, &str)], given_value| {
+        let conditions = conditions.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect();
+        Measurement { pressure_pa, conditions, given_value, ..measured("density", 5.0) }
+    };
+    let mut world =
+        world(&[record("lab/1").formula("AsGa"), record("lab/2").formula("AlSb").says(said(Some(1e5), &[], None))]);
+    wait(async {
+        let mut chain = built(&world.table).await;
+        for (step, m) in [
+            said(None, &[], None),
+            said(Some(1e5), &[], None),
+            said(Some(2e9), &[], None),
+            said(Some(2e9), &[("direction", "[100]")], None),
+            said(Some(2e9), &[("direction", "[111]")], None),
+            said(None, &[("censored", "<")], None),
+            said(None, &[("censored", "<")], Some(10.0)),
+            said(None, &[("censored", "<")], Some(11.0)),
+            said(None, &[], None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            ingest(&mut world.table, &[record("lab/1").formula("AsGa").says(m)], 9).await;
+            chain = snapshot::extend(&chain, &world.table).await.unwrap();
+            assert_same(&chain, &built(&world.table).await, &format!("step {step}"));
+        }
+    });
 }
 
 #[test]

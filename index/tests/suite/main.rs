@@ -15,6 +15,7 @@ mod prediction;
 mod rank;
 mod similar;
 mod spec_errors;
+mod stated;
 mod store;
 mod wishes;
 mod world;

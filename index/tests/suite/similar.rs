@@ -111,7 +111,8 @@ fn errors_say_where_what_and_the_mend() {
     let mut records = semiconductors();
     records.push(record("lab/bare").formula("CuO"));
     records.push(record("lab/r").formula("O2Ti").phase(136));
-    records.push(record("lab/a").formula("O2Ti").phase(141));
+    records.push(record("lab/a").formula("O2Ti").phase(141).name("Anatase"));
+    records.push(record("refs/a").formula("O2Ti").phase(141));
     let world = world(&records);
     let refused = |found: Result<SimilarAnswer, HubError>| match found {
         Err(HubError::Spec(e)) => (e.pointer.clone(), e.message.clone()),
@@ -137,6 +138,10 @@ fn errors_say_where_what_and_the_mend() {
         let (found, message) = refused(ask(&world.snapshot, &question, Viewer::Public));
         assert!(found == pointer && message.contains(word), "{question}: {found} {message}");
     }
+    assert_eq!(
+        ask(&world.snapshot, &json!({"material": "TiO2"}), Viewer::Public).unwrap_err().to_string(),
+        "`TiO2` may mean O2Ti:sg136 (lab/r), O2Ti:sg141 (Anatase; 2 records of lab and refs): say which"
+    );
     for (question, pointer, word) in [
         (json!({"material": "GaAs", "without": []}), "/without", "similar"),
         (json!({"material": "GaAs", "without": ["As", "ga"]}), "/without/1", "Ga"),

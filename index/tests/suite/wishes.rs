@@ -81,10 +81,26 @@ fn measurement(random: &mut Random, key: &str) -> Measurement {
     }
 }
 
+/// A few values with a pressure, other conditions, or a bound.
+fn stated(random: &mut Random, mut m: Measurement) -> Measurement {
+    let mut says = |name: &str, text: &str| drop(m.conditions.insert(name.into(), text.into()));
+    match random.below(10) {
+        0 => says("direction", random.pick(&["[100]", "[111]"])),
+        1 => {
+            says("given", &format!("<{}", m.value * 2.0));
+            says("censored", "<");
+            m.given_value = Some(m.value * 2.0);
+        }
+        2 => m.pressure_pa = Some(random.pick(&[1e5, 2e9])),
+        _ => {}
+    }
+    m
+}
+
 /// Records about `materials` materials or so: formulas, their phases and grades; in four datasets, one of them private;
 /// a third of them told again, word for word, of another material.
 pub(crate) fn random_records(seed: u64, materials: usize) -> Vec<Record> {
-    let random = &mut Random::new(seed);
+    let (random, beside) = (&mut Random::new(seed), &mut Random::new(seed + 1_000_000));
     let mut records: Vec<Record> = Vec::new();
     for n in 0..materials {
         let dataset = random.pick(&["alpha", "alpha", "beta", "beta", "gamma", "vault"]);
@@ -106,7 +122,7 @@ pub(crate) fn random_records(seed: u64, materials: usize) -> Vec<Record> {
         } else {
             for _ in 0..random.below(9) {
                 let key = random.pick(&KEYS);
-                new = new.says(measurement(random, key));
+                new = new.says(stated(beside, measurement(random, key)));
             }
         }
         records.push(new);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datasets::property::{Deviation, Property};
-use datasets::record::{Evidence, Measurement, Record, content_hash, dataset_of, material_key};
+use datasets::record::{Evidence, GIVEN, Measurement, Record, content_hash, dataset_of, material_key};
 use datasets::structure::Species;
 
 use crate::rows::is_bound;
@@ -183,7 +183,7 @@ impl Notes {
             }
             for (name, text) in &m.conditions {
                 // the text of a range is not what tells two samples apart
-                if name != "given" {
+                if name != GIVEN {
                     key = mixed(mixed(key, content_hash(name.as_bytes())), content_hash(text.as_bytes()));
                 }
             }

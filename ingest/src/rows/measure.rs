@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datasets::property::Property;
-use datasets::record::Measurement;
+use datasets::record::{CENSORED, GIVEN, Measurement};
 use datasets::unit::{Conversion, Unit};
 
 use super::{Condition, Deviations, Layout, Value, Words, cut, is_wanted};
@@ -267,14 +267,14 @@ fn as_meant(
     property: &Property,
     conditions: &mut BTreeMap<String, String>,
 ) -> (f64, f64) {
-    conditions.insert("given".into(), text.to_owned());
+    conditions.insert(GIVEN.into(), text.to_owned());
     let usual = property.sd.of(value);
     let [low, high] = property.bounds;
     let wide = |sd: f64| if sd > 0.0 && sd.is_finite() { sd } else { (high - low) / 10.0 };
     let widest = wide(stated.unwrap_or(0.0).max(value.abs()).max(10.0 * usual));
     match sense {
         Sense::Below(mark) | Sense::Above(mark) => {
-            conditions.insert("censored".into(), mark.to_owned());
+            conditions.insert(CENSORED.into(), mark.to_owned());
             within(matches!(sense, Sense::Below(_)), value, widest, property.bounds)
         }
         Sense::About => (value, wide(stated.unwrap_or((0.1 * value.abs()).max(2.0 * usual)))),
@@ -309,7 +309,7 @@ fn negative_deviation(place: Place<'_>, column: &str, text: &str) -> Finding {
 
 /// Whether a value is a bound (`<5`), not a number of its own.
 pub(crate) fn is_bound(m: &Measurement) -> bool {
-    m.conditions.contains_key("censored")
+    m.conditions.contains_key(CENSORED)
 }
 
 impl Words {

@@ -1,0 +1,67 @@
+//! What does a source state beside a value? Pressure and other conditions, and the bound or range that stands in place of a number.
+
+use std::collections::BTreeMap;
+
+use datasets::record::{BOUND_MARKS, CENSORED, GIVEN};
+use serde::Serialize;
+
+use crate::measurements::Measurements;
+
+/// What is stated beside one of the few values that have something.
+#[derive(Debug, Clone, Copy)]
+pub struct Stated {
+    /// Entry of the value in [`Measurements`].
+    pub entry: u32,
+    /// Index into the words of the conditions, a JSON object of texts; `u32::MAX` where there are none.
+    pub conditions: u32,
+    /// Pressure in Pa, NaN where not stated.
+    pub pressure: f64,
+    /// The bound in the dictionary's unit, NaN where the value is none.
+    pub bound: f64,
+}
+
+/// What a source states beside a value.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StatedAnswer {
+    /// Pressure in Pa.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pressure_pa: Option<f64>,
+    /// Other conditions (direction, atmosphere, load...), name to text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub conditions: BTreeMap<String, String>,
+    /// `<`, `≤`, `>` or `≥` where the source states a bound: the value is what is believed of it, not what was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<String>,
+    /// The bound, in the unit of the value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
+    /// A bound, a range (`5-7`) or an approximation (`~5`) as the source wrote it, in the unit of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
+}
+
+impl StatedAnswer {
+    /// What is stated beside a value; `shown` brings numbers to the unit of the answer.
+    pub(crate) fn of(measurements: &Measurements, entry: usize, shown: impl Fn(f64) -> f64) -> StatedAnswer {
+        let Some(stated) = measurements.stated(entry) else { return StatedAnswer::default() };
+        let text = measurements.word(stated.conditions);
+        let mut conditions: BTreeMap<String, String> =
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let is_bound = conditions.get(CENSORED).is_some_and(|mark| is_mark(mark));
+        let qualifier = if is_bound { conditions.remove(CENSORED) } else { None };
+        let number = |x: f64| (!x.is_nan()).then_some(x);
+        StatedAnswer {
+            pressure_pa: number(stated.pressure),
+            given: conditions.remove(GIVEN),
+            qualifier,
+            bound: number(stated.bound).map(shown),
+            conditions,
+        }
+    }
+}
+
+/// Whether a text is the mark of a bound.
+pub(crate) fn is_mark(text: &str) -> bool {
+    BOUND_MARKS.contains(&text)
+}
