@@ -24,4 +24,5 @@ pub mod similar;
 pub mod snapshot;
 pub mod spec;
 pub mod store;
+pub mod structures;
 pub mod tabular;

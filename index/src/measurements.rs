@@ -7,6 +7,7 @@ use arrow::array::StringArray;
 use serde::{Deserialize, Serialize};
 
 use crate::materials::Label;
+use crate::structures::Structures;
 
 /// The measurements of a snapshot. Entry `i` of every column speaks of one value.
 #[derive(Debug, Default)]
@@ -95,6 +96,8 @@ pub struct Records {
     pub by_formula: Vec<bool>,
     /// The records that state a name or a class, ascending.
     pub named: Vec<Named>,
+    /// The crystals that they state.
+    pub structures: Structures,
 }
 
 impl Records {
