@@ -18,5 +18,5 @@ pub(super) fn embed(materials: &Materials) -> Result<Embedding, GpuError> {
     let rows = rows_with_formula(materials, |bits| bits & !on_scale == 0);
     let values = written(materials, &rows, pettifor::COMPONENTS, pettifor::cumulate);
     let vectors = Vectors::new(values, pettifor::COMPONENTS)?;
-    Ok(Embedding { vectors, rows, metric: Metric::L1, unit: 1.0, encoder: Encoder::Pettifor })
+    Ok(Embedding { vectors, rows, records: Vec::new(), metric: Metric::L1, unit: 1.0, encoder: Encoder::Pettifor })
 }

@@ -98,5 +98,12 @@ pub(super) fn embed(snapshot: &Snapshot) -> Result<Embedding, GpuError> {
     let pairs = values.par_chunks_exact_mut(dims).zip(all.par_chunks_exact(DESCRIPTORS));
     pairs.for_each(|(out, all)| standard.reduce(all, out));
     let vectors = Vectors::new(values, dims)?;
-    Ok(Embedding { vectors, rows, metric: Metric::L2, unit: 1.0, encoder: Encoder::Descriptors(standard) })
+    Ok(Embedding {
+        vectors,
+        rows,
+        records: Vec::new(),
+        metric: Metric::L2,
+        unit: 1.0,
+        encoder: Encoder::Descriptors(standard),
+    })
 }

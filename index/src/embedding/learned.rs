@@ -53,7 +53,14 @@ pub(super) fn embed(snapshot: &Snapshot) -> Result<Embedding, EmbeddingError> {
     // where all is private, nobody else sees any distance
     let none = !(0..rows.len()).any(|at| is_public(&at));
     let unit = unit(&vectors, || (0..rows.len()).filter(|at| none || is_public(at)));
-    Ok(Embedding { vectors, rows, metric: Metric::L2, unit, encoder: Encoder::Learned(Arc::clone(predictions)) })
+    Ok(Embedding {
+        vectors,
+        rows,
+        records: Vec::new(),
+        metric: Metric::L2,
+        unit,
+        encoder: Encoder::Learned(Arc::clone(predictions)),
+    })
 }
 
 /// One over the root mean square distance of two of these vectors.
