@@ -234,7 +234,7 @@ pub struct Ingest {
 pub struct Similar {
     /// Id, formula or name; a formula may be one that the hub has never seen
     pub material: String,
-    /// The space in which they are near: composition, descriptors, properties or learned
+    /// The space in which they are near: composition, descriptors, properties, learned or structure
     #[arg(long, value_name = "SPACE", default_value = "composition")]
     pub by: index::embedding::Space,
     /// Only materials that match

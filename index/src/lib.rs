@@ -26,4 +26,5 @@ pub mod snapshot;
 pub mod spec;
 pub mod stated;
 pub mod store;
+pub mod structures;
 pub mod tabular;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::materials::Label;
 use crate::stated::Stated;
+use crate::structures::Structures;
 
 /// The measurements of a snapshot. Entry `i` of every column speaks of one value.
 #[derive(Debug, Default)]
@@ -109,6 +110,8 @@ pub struct Records {
     pub by_formula: Vec<bool>,
     /// The records that state a name or a class, ascending.
     pub named: Vec<Named>,
+    /// The crystals that they state.
+    pub structures: Structures,
 }
 
 impl Records {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::belief::Belief;
 use crate::candidate::{BeliefAnswer, Identity, belief_answer, identity, stability};
-use crate::embedding::{Embedding, Space, compose};
+use crate::embedding::{Embedding, Encoder, Space, compose};
 use crate::hnsw::Recall;
 use crate::hub::HubError;
 use crate::materials::Resolved as Named;
@@ -143,6 +143,9 @@ pub struct Asked {
     pub formula: Option<String>,
     /// A name or grade.
     pub name: Option<String>,
+    /// In the space of structures: the record that states the one compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structure: Option<String>,
 }
 
 /// One neighbour.
@@ -164,6 +167,9 @@ pub struct SimilarCandidate {
     /// In the space of the properties: of how many of them it has a known value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared: Option<usize>,
+    /// In the space of structures: the record that states the one compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structure: Option<String>,
     /// Known values: those that were compared, else a few of what the asked material has values of, else a few of its own.
     pub properties: Vec<BeliefAnswer>,
     /// What is known of its stability; computed compounds may be hypothetical.
@@ -209,9 +215,9 @@ pub fn similar(
     let subject = subject(snapshot, viewer, spec.material.as_deref(), spec.formula.as_deref())?;
     let ground = ground(snapshot, viewer, spec.datasets.as_deref(), spec.filter.as_deref())?;
     match snapshot.embedding(spec.by)? {
-        Some(embedding) => by_vectors(snapshot, device, spec, &subject, ground, &embedding),
+        Some(embedding) => by_vectors(snapshot, device, spec, subject, ground, &embedding),
         None => {
-            let mend = "ask by composition, descriptors or learned, or contribute a value (`ingest`)";
+            let mend = "ask by composition, descriptors, learned or structure, or contribute a value (`ingest`)";
             let targets = compared(snapshot, &ground.scope, &subject, None, mend)?;
             by_properties(snapshot, device, &subject, ground, targets, spec.limit)
         }
@@ -335,7 +341,31 @@ impl Subjected {
             material: self.row.map(|row| materials.id.value(row as usize).to_owned()),
             formula: self.formula.as_ref().map(Formula::display),
             name: self.row.and_then(|row| materials.name(row as usize, visible)).map(str::to_owned),
+            structure: None,
         }
+    }
+
+    /// The row that has a place in a space: its own, or for a formula that of its only phase with one.
+    fn placed(
+        &self,
+        snapshot: &Snapshot,
+        scope: &Scope,
+        is_placed: impl Fn(u32) -> bool,
+    ) -> Result<Option<u32>, HubError> {
+        let materials = &snapshot.materials;
+        if let Some(row) = self.row.filter(|row| materials.space_group[*row as usize] != 0 || is_placed(*row)) {
+            return Ok(Some(row));
+        }
+        match self.own.iter().copied().filter(|row| is_placed(*row)).collect::<Vec<_>>().as_slice() {
+            [] => Ok(self.row),
+            [one] => Ok(Some(*one)),
+            several => Err(self.ambiguous(snapshot, scope, several)),
+        }
+    }
+
+    fn ambiguous(&self, snapshot: &Snapshot, scope: &Scope, rows: &[u32]) -> HubError {
+        let ids = rows.iter().take(30).map(|row| snapshot.materials.id.value(*row as usize).to_owned()).collect();
+        HubError::ambiguous(snapshot, scope, &self.text, ids)
     }
 
     fn refuse(&self, message: impl Into<String>) -> HubError {
@@ -347,11 +377,17 @@ fn by_vectors(
     snapshot: &Snapshot,
     device: &Device,
     spec: &SimilarSpec,
-    subject: &Subjected,
+    mut subject: Subjected,
     ground: Ground,
     embedding: &Embedding,
 ) -> Result<SimilarAnswer, HubError> {
-    let of_row = subject.row.and_then(|row| embedding.of(row)).map(<[f32]>::to_vec);
+    let scope = &ground.scope;
+    let sees = |record: u32| snapshot.sees(scope, record as usize);
+    let place = |row: u32| embedding.place(row, sees);
+    if matches!(embedding.encoder, Encoder::None) {
+        subject.row = subject.placed(snapshot, scope, |row| place(row).is_some())?;
+    }
+    let of_row = subject.row.and_then(place).map(|at| embedding.vectors.row(at).to_vec());
     let composition = || subject.formula.as_ref().and_then(compose);
     let query = match of_row {
         Some(query) => Some(query),
@@ -366,35 +402,40 @@ fn by_vectors(
     let matched_filter = ground.mask.count();
     let mut allowed = ground.mask;
     subject.own.iter().for_each(|row| allowed.set(*row as usize, false));
-    let compared = embedding.placed(&allowed)?.count();
-    let guide = embedding.guide().filter(|guide| !spec.exact && guide.pays(compared, spec.limit));
+    let placed = embedding.placed(&allowed)?.count();
+    let guide = embedding.guide().filter(|guide| !spec.exact && guide.pays(placed, spec.limit));
     let is_allowed = |at: u32| allowed.get(embedding.rows[at as usize] as usize);
     let walked =
         guide.and_then(|guide| Some((guide.nearest(embedding, &query, spec.limit, is_allowed)?, guide.recall())));
-    let (nearest, recall, device, note) = match walked {
-        Some((nearest, recall)) => (nearest, Some(recall), device.name().to_owned(), None),
+    let (nearest, compared, recall, device, note) = match walked {
+        Some((nearest, recall)) => (nearest, placed, Some(recall), device.name().to_owned(), None),
         None => {
+            let mask = embedding.mask(&allowed, sees);
             let answer = device.nearest(&NearestQuery {
                 vectors: &embedding.vectors,
                 queries: &query,
                 metric: embedding.metric,
-                masks: Masks::Shared(&embedding.mask(&allowed)),
+                masks: Masks::Shared(&mask),
                 leave_out: None,
                 k: spec.limit,
             })?;
-            (answer.neighbours.into_iter().flatten().collect(), None, answer.device, answer.note)
+            (answer.neighbours.into_iter().flatten().collect(), mask.count(), None, answer.device, answer.note)
         }
     };
     let found = nearest.into_iter();
     let found: Vec<(f64, u32)> = found.map(|n| (n.distance * embedding.unit, embedding.rows[n.row as usize])).collect();
-    let scope = &ground.scope;
+    let structure = |row: u32| {
+        let record = embedding.records.get(place(row)?)?;
+        Some(snapshot.records.id.value(*record as usize).to_owned())
+    };
     let shown = subject.row.map(|row| known_properties(snapshot, scope, row)).filter(|known| !known.is_empty());
     let candidates = found.into_iter().enumerate().map(|(i, (distance, row))| {
         let own = shown.is_none().then(|| known_properties(snapshot, scope, row));
         let wanted = shown.as_ref().or(own.as_ref()).into_iter().flatten();
         let known = wanted.filter_map(|property| Some((*property, belief(snapshot, scope, property, row)?)));
         let properties = known.take(SHOWN).map(|(p, belief)| belief_answer(snapshot, p, &belief)).collect();
-        candidate(snapshot, scope, i + 1, distance, row, None, properties)
+        let found = candidate(snapshot, scope, i + 1, distance, row, None, properties);
+        SimilarCandidate { structure: structure(row), ..found }
     });
     Ok(SimilarAnswer {
         candidates: candidates.collect(),
@@ -410,7 +451,7 @@ fn by_vectors(
             took_ms: 0.0,
             by: spec.by,
             metric: spec.by.metric().to_owned(),
-            asked: subject.asked(snapshot, scope),
+            asked: Asked { structure: subject.row.and_then(structure), ..subject.asked(snapshot, scope) },
             properties: Vec::new(),
         },
     })
@@ -427,12 +468,7 @@ fn compared(
     let text = &subject.text;
     let none = || subject.refuse(format!("`{text}` has no known value to compare by: {mend}"));
     let Some(row) = subject.row else {
-        let materials = &snapshot.materials;
-        if subject.own.is_empty() {
-            return Err(none());
-        }
-        let ids = subject.own.iter().take(10).map(|row| materials.id.value(*row as usize).to_owned()).collect();
-        return Err(HubError::ambiguous(snapshot, scope, text, ids));
+        return Err(if subject.own.is_empty() { none() } else { subject.ambiguous(snapshot, scope, &subject.own) });
     };
     let known = || -> Vec<(&'static Property, Belief)> {
         let known = known_properties(snapshot, scope, row).into_iter();
@@ -550,6 +586,7 @@ fn candidate(
         name,
         distance,
         shared,
+        structure: None,
         properties,
         stability: stability(snapshot, scope, row),
         records,

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{
     ArrayRef, AsArray as _, BooleanArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, RecordBatch,
-    StringArray, UInt8Array, UInt16Array, UInt32Array,
+    StringArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Float32Type, Float64Type, Int16Type, UInt8Type, UInt16Type, UInt32Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int16Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::writer::FileWriter;
 use arrow::ipc::{Block, convert::fb_to_schema, root_as_footer};
@@ -20,15 +20,17 @@ use datasets::catalogue::DatasetInfo;
 use datasets::durable::sync_parent;
 use datasets::table::DataFile;
 use serde::{Deserialize, Serialize};
+use space::structure::COMPONENTS;
 
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Named, Records};
 use crate::properties::{Own, fingerprint};
 use crate::snapshot::Snapshot;
 use crate::stated::Stated;
+use crate::structures::Structures;
 
 /// Counts up with every change of what the files mean.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Why a kept snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +139,13 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         ("method", Arc::new(UInt32Array::from(v.method.clone()))),
         ("source", Arc::new(UInt32Array::from(v.source.clone()))),
     ];
+    let s = &r.structures;
+    let bytes: Vec<u8> = s.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let structures: Vec<(&str, ArrayRef)> = vec![
+        ("record", Arc::new(UInt32Array::from(s.record.clone()))),
+        ("text", Arc::new(UInt64Array::from(s.text.clone()))),
+        ("fingerprint", Arc::new(FixedSizeBinaryArray::new(4 * COMPONENTS as i32, Buffer::from_vec(bytes), None))),
+    ];
     let indices = |get: fn(&Stated) -> u32| Arc::new(v.stated.iter().map(|s| Some(get(s))).collect::<UInt32Array>());
     let numbers = |get: fn(&Stated) -> f64| Arc::new(v.stated.iter().map(|s| Some(get(s))).collect::<Float64Array>());
     let stated: Vec<(&str, ArrayRef)> = vec![
@@ -146,7 +155,13 @@ fn write_into(staging: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
         ("bound", numbers(|s| s.bound)),
     ];
     let mut files = Vec::new();
-    let parts = [("materials", materials), ("records", records), ("measurements", measurements), ("stated", stated)];
+    let parts = [
+        ("materials", materials),
+        ("records", records),
+        ("measurements", measurements),
+        ("stated", stated),
+        ("structures", structures),
+    ];
     for (file, columns) in parts {
         let batch = RecordBatch::try_from_iter(columns)?;
         let mut bytes = Vec::new();
@@ -220,10 +235,10 @@ pub fn load(data_dir: &Path, version: u64) -> Result<Option<Snapshot>, StoreErro
         }
         batches.push(read_ipc(Buffer::from_vec(bytes))?);
     }
-    let [materials, records, measurements, stated] = batches.as_slice() else {
-        return Err(StoreError::Corrupt("it does not name four files".into()));
+    let [materials, records, measurements, stated, structures] = batches.as_slice() else {
+        return Err(StoreError::Corrupt("it does not name five files".into()));
     };
-    let snapshot = assemble(&manifest, materials, records, measurements, stated)?;
+    let snapshot = assemble(&manifest, materials, records, measurements, stated, structures)?;
     Ok(Some(snapshot))
 }
 
@@ -285,10 +300,19 @@ fn assemble(
     records: &RecordBatch,
     measurements: &RecordBatch,
     stated: &RecordBatch,
+    structures: &RecordBatch,
 ) -> Result<Snapshot, StoreError> {
     let elements = column(materials, "elements")?;
     let elements = elements.as_fixed_size_binary_opt().ok_or_else(|| wrong("elements"))?;
     let bits = |bytes: Option<&[u8]>| bytes.and_then(|b| b.try_into().ok()).map_or(0, u128::from_le_bytes);
+    let fingerprints = column(structures, "fingerprint")?;
+    let fingerprints = fingerprints.as_fixed_size_binary_opt().ok_or_else(|| wrong("fingerprint"))?;
+    let floats = fingerprints.value_data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let structures = Structures {
+        record: numbers::<UInt32Type>(structures, "record")?,
+        text: numbers::<UInt64Type>(structures, "text")?,
+        values: floats.collect(),
+    };
     let by_formula = column(records, "by_formula")?.as_boolean_opt().ok_or_else(|| wrong("by_formula"))?;
     let records = Records {
         id: text(records, "id")?,
@@ -297,6 +321,7 @@ fn assemble(
         space_group: numbers::<Int16Type>(records, "space_group")?,
         by_formula: by_formula.values().iter().collect(),
         named: manifest.named.clone(),
+        structures,
     };
     let length = records.len() as u32;
     if records.named.iter().any(|n| n.record >= length) || !records.named.is_sorted_by_key(|n| n.record) {
@@ -348,6 +373,10 @@ fn check(manifest: &Manifest, m: &Materials, r: &Records, v: &Measurements) -> R
         && r.dataset.iter().all(|&d| usize::from(d) < manifest.datasets.len())
         && v.material.iter().all(|&row| (row as usize) < m.len())
         && v.record.iter().all(|&row| (row as usize) < r.material.len())
+        && r.structures.record.is_sorted_by(|a, b| a < b)
+        && r.structures.record.last().is_none_or(|&record| (record as usize) < r.len())
+        && r.structures.values.len() == r.structures.len() * COMPONENTS
+        && r.structures.values.iter().all(|x| x.is_finite())
         && v.starts.len() == v.properties.len() + 1
         && v.starts.is_sorted()
         && v.starts.last().is_none_or(|&end| end == v.len())

@@ -107,6 +107,9 @@ pub fn neighbours(answer: &SimilarAnswer) -> Result<RecordBatch, ArrowError> {
         let shared = all.iter().map(|c| c.shared.map(|n| n as u32));
         columns.push(("shared".into(), Arc::new(shared.collect::<UInt32Array>())));
     }
+    if all.iter().any(|c| c.structure.is_some()) {
+        columns.push(("structure".into(), text(&|c| c.structure.clone())));
+    }
     let mut keys: Vec<&str> = answer.meta.properties.iter().map(|p| p.property.as_str()).collect();
     for p in all.iter().flat_map(|c| &c.properties) {
         if !keys.contains(&p.property.as_str()) {

@@ -264,6 +264,11 @@ impl RecordColumns {
         self.id.is_empty()
     }
 
+    /// The structure of a record, as the text that [`Structure::from_json`](crate::structure::Structure::from_json) reads.
+    pub fn structure(&self, row: usize) -> Option<&str> {
+        self.structure.is_valid(row).then(|| self.structure.value(row))
+    }
+
     /// One row as a record.
     pub fn record(&self, row: usize) -> Record {
         let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).to_owned());

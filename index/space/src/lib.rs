@@ -2,7 +2,7 @@
 //!
 //! [`composition`] says what is in it, [`descriptors`] what its [`elements`] are like, [`pettifor`] where they stand on one
 //! chemical scale. [`encoder`] learns vectors from all properties at once, [`forest`] says what a property may be, and how far its
-//! trees are apart.
+//! trees are apart. [`structure`] says where the atoms of a crystal are, as they see each other.
 //!
 //! Nothing here knows of records, tables or devices.
 
@@ -15,4 +15,5 @@ pub mod forest;
 pub mod pettifor;
 pub mod predictor;
 mod random;
+pub mod structure;
 mod tape;

@@ -7,6 +7,7 @@
 mod composition;
 mod descriptors;
 mod learned;
+mod structure;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -38,11 +39,14 @@ pub enum Space {
     Properties,
     /// Vectors that a network has learned from all public properties at once, by L2: 1 is the distance of two random materials.
     Learned,
+    /// Where the atoms of the crystal are, whatever the elements: average minimum distances of neighbours, by L2.
+    Structure,
 }
 
 impl Space {
     /// All of them.
-    pub const ALL: [Space; 4] = [Space::Composition, Space::Descriptors, Space::Properties, Space::Learned];
+    pub const ALL: [Space; 5] =
+        [Space::Composition, Space::Descriptors, Space::Properties, Space::Learned, Space::Structure];
 
     /// Its name in queries.
     pub fn name(self) -> &'static str {
@@ -51,6 +55,7 @@ impl Space {
             Space::Descriptors => "descriptors",
             Space::Properties => "properties",
             Space::Learned => "learned",
+            Space::Structure => "structure",
         }
     }
 
@@ -61,6 +66,7 @@ impl Space {
             Space::Descriptors => "Euclidean, standard deviations of Magpie's descriptors",
             Space::Properties => "root mean expected squared difference, spreads of the properties",
             Space::Learned => "Euclidean in the learned space, distances of two random materials",
+            Space::Structure => "root mean square difference of neighbour distances, cube roots of the volume per atom",
         }
     }
 
@@ -70,6 +76,9 @@ impl Space {
             Space::Composition => "a formula of elements up to lawrencium",
             Space::Descriptors | Space::Learned => "a formula",
             Space::Properties => "a known value",
+            Space::Structure => {
+                "a record that says where the atoms of its crystal are: contribute one (`ingest`), or ask by composition"
+            }
         }
     }
 }
@@ -100,6 +109,8 @@ pub enum Encoder {
     Descriptors(Standard),
     /// By the network that has learned from all properties.
     Learned(Arc<Predictions>),
+    /// There is none: a composition does not say it.
+    None,
 }
 
 /// A space cannot be made.
@@ -120,6 +131,7 @@ impl Encoder {
             Encoder::Pettifor => space::pettifor::COMPONENTS,
             Encoder::Descriptors(standard) => standard.dims(),
             Encoder::Learned(_) => space::encoder::VECTOR,
+            Encoder::None => 0,
         }
     }
 
@@ -132,6 +144,7 @@ impl Encoder {
         match self {
             Encoder::Pettifor if space::pettifor::cumulate(composition, &mut vector).is_none() => return Ok(None),
             Encoder::Pettifor => {}
+            Encoder::None => return Ok(None),
             Encoder::Descriptors(standard) => standard.write(composition, &mut vector),
             Encoder::Learned(predictions) => {
                 vector.iter_mut().zip(&predictions.vectors(&[composition])?).for_each(|(slot, x)| *slot = *x)
@@ -144,10 +157,13 @@ impl Encoder {
 /// Where the materials of a snapshot are in one space.
 #[derive(Debug)]
 pub struct Embedding {
-    /// One vector a material that has one.
+    /// One vector a material that has one, or one a record.
     pub vectors: Arc<Vectors>,
     /// Row of the material of each vector, ascending: ties by vector are ties by id.
     pub rows: Vec<u32>,
+    /// Row of the record that each vector is from, ascending. Of a material's the first in the scope counts. Empty where vectors are
+    /// of materials.
+    pub records: Vec<u32>,
     /// What near means.
     pub metric: Metric,
     /// What the metric is multiplied by, to be a distance of the space.
@@ -169,7 +185,7 @@ impl Embedding {
     ) -> Embedding {
         let mut placed = Mask::none(materials.len());
         rows.iter().for_each(|row| placed.set(*row as usize, true));
-        Embedding { vectors, rows, metric, unit, encoder, placed, guide: RwLock::default() }
+        Embedding { vectors, rows, records: Vec::new(), metric, unit, encoder, placed, guide: RwLock::default() }
     }
 
     /// The materials of a mask that have a vector.
@@ -191,17 +207,20 @@ impl Embedding {
         *self.guide.write().unwrap_or_else(PoisonError::into_inner) = Some(guide);
     }
 
-    /// The vectors that belong to the materials of a mask.
-    pub fn mask(&self, materials: &Mask) -> Mask {
-        if self.rows.len() == materials.len() {
+    /// The vectors that belong to the materials of a mask; `sees` says which records are in the scope.
+    pub fn mask(&self, materials: &Mask, sees: impl Fn(u32) -> bool + Sync) -> Mask {
+        if self.records.is_empty() && self.rows.len() == materials.len() {
             return materials.clone();
         }
-        Mask::partition(self.rows.len(), |at| Some(materials.get(self.rows[at] as usize))).0
+        let counts = |at: usize| self.records.is_empty() || self.place(self.rows[at], &sees) == Some(at);
+        Mask::partition(self.rows.len(), |at| Some(materials.get(self.rows[at] as usize) && counts(at))).0
     }
 
-    /// The vector of a material.
-    pub fn of(&self, row: u32) -> Option<&[f32]> {
-        self.rows.binary_search(&row).ok().map(|at| self.vectors.row(at))
+    /// Which vector is that of a material.
+    pub fn place(&self, row: u32, sees: impl Fn(u32) -> bool) -> Option<usize> {
+        let first = self.rows.partition_point(|other| *other < row);
+        let own = (first..self.rows.len()).take_while(|at| self.rows[*at] == row);
+        own.into_iter().find(|at| self.records.get(*at).is_none_or(|record| sees(*record)))
     }
 }
 
@@ -233,7 +252,7 @@ impl Snapshot {
     pub(crate) fn embedding_stamp(&self, space: Space) -> Result<u64, PredictionError> {
         match space {
             Space::Learned => self.predictions.get().ok_or(PredictionError::NoHub)?.print(),
-            Space::Composition | Space::Descriptors | Space::Properties => Ok(0),
+            Space::Composition | Space::Descriptors | Space::Structure | Space::Properties => Ok(0),
         }
     }
 
@@ -251,6 +270,7 @@ impl Snapshot {
             Space::Composition => composition::embed(&self.materials)?,
             Space::Descriptors => descriptors::embed(self)?,
             Space::Learned => learned::embed(self)?,
+            Space::Structure => structure::embed(self)?,
             Space::Properties => return Ok(None),
         };
         let made = Arc::new(made);

@@ -340,7 +340,9 @@ impl Graphs {
     /// The space cannot be made.
     pub fn attend(&self, snapshot: &Snapshot, space: Space) -> Result<(), EmbeddingError> {
         let Some(embedding) = snapshot.embedding(space)? else { return Ok(()) };
-        if embedding.vectors.len() < WORTH || embedding.guide().is_some() {
+        // a graph is one of compositions
+        let is_of_records = !embedding.records.is_empty();
+        if is_of_records || embedding.vectors.len() < WORTH || embedding.guide().is_some() {
             return Ok(());
         }
         let Ok(mut state) = self.spaces[space as usize].try_lock() else { return Ok(()) };

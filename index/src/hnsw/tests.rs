@@ -87,7 +87,7 @@ fn a_graph_serves_what_came_after_it() {
     // a third is gone, the entry with it; 100 are new, and every composition that is left has two materials
     let entry = graph.keys[graph.entry as usize];
     let (values, known) = (points(3100), keys(3100));
-    let stays = |at: usize| at >= 3000 || (at % 3 != 0 && known[at] != entry);
+    let stays = |at: usize| at >= 3000 || (!at.is_multiple_of(3) && known[at] != entry);
     let left: Vec<usize> = (0..3100).filter(|at| stays(*at)).flat_map(|at| [at, at]).collect();
     let after = embedding(left.iter().flat_map(|at| &values[at * DIMS..][..DIMS]).copied().collect(), Metric::L2);
     let keys: Vec<u64> = left.iter().map(|at| known[*at]).collect();

@@ -16,6 +16,7 @@ use super::merge::merge;
 use crate::measurements::{Measurements, Named, Records};
 use crate::properties::Own;
 use crate::stated::{Stated, is_mark};
+use crate::structures::{Reader, Structures};
 
 /// Reads all records of the table and builds its snapshot. `progress` is told the rows read and the rows in all.
 ///
@@ -28,7 +29,7 @@ pub async fn build(table: &Table, mut progress: impl FnMut(u64, u64)) -> Result<
     // files in an order that does not depend on when they were ingested: ids decide everything below
     files.sort_by(|a, b| (&a.dataset, &a.ids, &a.path).cmp(&(&b.dataset, &b.ids, &b.path)));
     let total: u64 = files.iter().map(|f| f.rows.unwrap_or_default() as u64).sum();
-    let mut rows = Rows::new(&infos)?;
+    let mut rows = Rows::new(&infos, None)?;
     let mut done = 0;
     for file in &files {
         for batch in table.batches(file).await? {
@@ -55,7 +56,7 @@ pub(super) struct Part {
 
 /// Records in the order of their reading.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct Rows<'a> {
     /// The datasets' own properties.
     own: Own,
     material_of: HashMap<String, u32>,
@@ -65,6 +66,8 @@ pub(super) struct Rows {
     stated: Vec<Stated>,
     properties: BTreeMap<String, u32>,
     words: Words,
+    structures: Structures,
+    reader: Reader<'a>,
 }
 
 struct Row {
@@ -109,11 +112,14 @@ struct Known {
     property: Option<&'static Property>,
 }
 
-impl Rows {
-    /// No rows yet, of these datasets.
-    pub(super) fn new(infos: &BTreeMap<String, DatasetInfo>) -> Result<Rows, TableError> {
+impl<'a> Rows<'a> {
+    /// No rows yet, of these datasets; `known` are fingerprints that need not be made again.
+    pub(super) fn new(
+        infos: &BTreeMap<String, DatasetInfo>,
+        known: Option<&'a Structures>,
+    ) -> Result<Rows<'a>, TableError> {
         let own = Own::of(infos.values()).map_err(|why| TableError::Dataset(why.to_string()))?;
-        Ok(Rows { own, ..Rows::default() })
+        Ok(Rows { own, reader: Reader::new(known), ..Rows::default() })
     }
 
     /// Takes in the rows of a batch.
@@ -137,6 +143,10 @@ impl Rows {
             .iter()
             .map(|word| word.parse::<Evidence>().unwrap_or(Evidence::None) as u8)
             .collect();
+        let first = self.records.len();
+        for (row, text, values) in self.reader.read(&columns) {
+            self.structures.push((first + row) as u32, text, &values);
+        }
         for row in 0..columns.len() {
             let text = |array: &StringArray| array.is_valid(row).then(|| array.value(row).to_owned());
             let formula = columns.formula.is_valid(row).then(|| columns.formula.value(row));
@@ -214,6 +224,7 @@ impl Rows {
             space_group: rows().map(|row| row.space_group).collect(),
             by_formula: rows().map(|row| row.by_formula).collect(),
             named: Vec::new(),
+            structures: Structures::default().merged(&[], &self.structures, &place_of),
         };
         for (record, &place) in order.iter().enumerate() {
             let row = &mut read[place as usize];

@@ -67,7 +67,7 @@ pub async fn extend(old: &Snapshot, table: &Table) -> Result<Snapshot, NotExtend
     }
     let mut added: Vec<&DataFile> = files.iter().filter(|f| !before.contains(&f.path)).collect();
     added.sort_by(|a, b| (&a.dataset, &a.ids, &a.path).cmp(&(&b.dataset, &b.ids, &b.path)));
-    let mut rows = Rows::new(&infos)?;
+    let mut rows = Rows::new(&infos, Some(&old.records.structures))?;
     for file in added {
         for batch in table.batches(file).await? {
             rows.add(&batch)?;

@@ -236,6 +236,7 @@ pub(super) fn merge(
         space_group: record_runs.take(&or.space_group, &pr.space_group),
         by_formula: record_runs.take(&or.by_formula, &pr.by_formula),
         named,
+        structures: or.structures.merged(&record_of_old, &pr.structures, &record_of_new),
     };
 
     // which materials of the new snapshot have a record that came or went
@@ -294,6 +295,7 @@ fn unchanged(old: &Snapshot, gone: &mut [bool], part: &Part, at: &[Result<u32, u
             && or.id.value(r) == id
             && or.space_group[r] == pr.space_group[j]
             && or.by_formula[r] == pr.by_formula[j]
+            && or.structures.text_of(r as u32) == pr.structures.text_of(j as u32)
             && match (or.named(r as u32), pr.named(j as u32)) {
                 (Some(a), Some(b)) => a.name == b.name && a.class == b.class,
                 (a, b) => a.is_none() && b.is_none(),

@@ -24,6 +24,7 @@ use crate::prediction::ground::Compositions;
 use crate::prediction::{Columns, Learned, Predictions};
 use crate::properties::Own;
 use crate::scope::{Scope, Viewer};
+use crate::structures::Structures;
 
 pub use build::build;
 pub use extend::{NotExtended, extend};
@@ -130,6 +131,7 @@ impl Snapshot {
             space_group: Vec::new(),
             by_formula: Vec::new(),
             named: Vec::new(),
+            structures: Structures::default(),
         };
         let measurements = Measurements { starts: vec![0], ..Measurements::default() };
         Snapshot::new(0, materials, records, measurements, Vec::new(), Vec::new())

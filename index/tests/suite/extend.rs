@@ -17,7 +17,7 @@ use matgenome_index::stated::Stated;
 use matgenome_index::store;
 
 use crate::wishes::{KEYS, random_records};
-use crate::world::{Random, Write as _, ingest, measured, open, record, terms, wait, world};
+use crate::world::{Random, Write as _, ingest, measured, open, record, rock_salt, terms, wait, world};
 
 fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|v| v.to_bits()).collect()
@@ -37,6 +37,7 @@ fn assert_same(a: &Snapshot, b: &Snapshot, what: &str) {
     assert_eq!(ar.id, br.id, "{what}");
     assert_eq!((&ar.material, &ar.dataset), (&br.material, &br.dataset), "{what}");
     assert_eq!((&ar.space_group, &ar.by_formula, &ar.named), (&br.space_group, &br.by_formula, &br.named), "{what}");
+    assert_eq!(ar.structures, br.structures, "{what}");
     let (av, bv) = (&a.measurements, &b.measurements);
     assert_eq!((&av.properties, &av.starts, &av.words), (&bv.properties, &bv.starts, &bv.words), "{what}");
     assert_eq!((&av.material, &av.record, &av.evidence), (&bv.material, &bv.record, &bv.evidence), "{what}");
@@ -88,6 +89,9 @@ async fn commit(table: &mut Table, random: &mut Random, pool: &[Record], there: 
         4 => {
             // one value of one record: all others of its file are written again as they are
             let mut one = there[&random.pick(&known)].clone();
+            if let Some(structure) = one.structure.as_mut() {
+                Arc::make_mut(structure).positions[0][0] += 0.01;
+            }
             match one.measurements.first_mut() {
                 Some(first) => first.value *= 1.25,
                 None => one.class = Some("ceramic".into()),
@@ -130,6 +134,9 @@ fn extended_commit_by_commit_it_is_the_one_built_at_once() {
             let phase = record(&format!("beta/p{n}")).formula("O2Ti").phase(random.pick(&[136, 141]));
             pool.push(if n % 2 == 0 { phase } else { phase.says(measured("band_gap", 3.0)) });
             pool.push(record(&format!("gamma/f{n}")).formula("O2Ti").says(measured("density", 4.2)));
+            // crystals, some of them equal, and one that changes alone
+            let crystal = record(&format!("beta/c{n}")).formula("ClNa").phase(225);
+            pool.push(crystal.crystal(rock_salt("Na", "Cl", random.pick(&[5.64, 5.7, 6.0]))));
             // known by name, and of a phase
             pool.push(record(&format!("beta/n{n}")).name("Grade 7").phase(random.pick(&[225, 229])));
         }

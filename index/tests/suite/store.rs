@@ -12,7 +12,7 @@ use matgenome_index::{search, store};
 use serde_json::{Value, json};
 
 use crate::wishes::random_records;
-use crate::world::{Random, Write as _, ingest, measured, open, record, wait, world};
+use crate::world::{Random, Write as _, ingest, measured, open, record, rock_salt, wait, world};
 
 fn specs() -> Vec<Value> {
     vec![
@@ -46,7 +46,7 @@ fn answers(snapshot: &Snapshot) -> Vec<Value> {
 fn files_of(place: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert_eq!(files.len(), 5, "{files:?}");
+    assert_eq!(files.len(), 6, "{files:?}");
     files
 }
 
@@ -61,7 +61,8 @@ fn reseal(manifest: &Path, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn it_comes_back_as_it_was_or_is_built_anew() {
-    let records = random_records(5, 400);
+    let mut records = random_records(5, 400);
+    records.push(record("alpha/salt").formula("ClNa").phase(225).crystal(rock_salt("Na", "Cl", 5.64)));
     let world = world(&records);
     let (dir, version) = (world.dir.path(), world.table.version());
     let truth = answers(&world.snapshot);
@@ -71,6 +72,8 @@ fn it_comes_back_as_it_was_or_is_built_anew() {
     let loaded = store::load(dir, version).unwrap().unwrap();
     assert_eq!(loaded.version, version);
     assert_eq!(loaded.datasets, world.snapshot.datasets);
+    assert_eq!(loaded.records.structures, world.snapshot.records.structures);
+    assert_eq!(loaded.records.structures.len(), 1);
     assert_eq!(answers(&loaded), truth);
     // in place of itself, too
     store::save(dir, &loaded).unwrap();

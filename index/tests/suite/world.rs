@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use datasets::catalogue::{DatasetInfo, Visibility};
 use datasets::record::{Evidence, Measurement, Record};
+use datasets::structure::{Species, Structure};
 use datasets::table::Table;
 use gpu::{Choice, Device, adapters};
 use matgenome_index::hub::Hub;
@@ -105,6 +106,7 @@ pub(crate) trait Write: Sized {
     fn name(self, name: &str) -> Self;
     fn class(self, class: &str) -> Self;
     fn says(self, measurement: Measurement) -> Self;
+    fn crystal(self, structure: Structure) -> Self;
 }
 
 impl Write for Record {
@@ -128,6 +130,34 @@ impl Write for Record {
         self.measurements.push(measurement);
         self
     }
+    fn crystal(mut self, structure: Structure) -> Self {
+        self.structure = Some(Arc::new(structure));
+        self
+    }
+}
+
+/// A cubic crystal: elements with their places in the cell.
+pub(crate) fn cubic(a_angstrom: f64, sites: &[(&str, [f64; 3])]) -> Structure {
+    Structure {
+        lattice: Some([[a_angstrom, 0.0, 0.0], [0.0, a_angstrom, 0.0], [0.0, 0.0, a_angstrom]]),
+        species: sites.iter().map(|(symbol, _)| Species::Element((*symbol).into())).collect(),
+        positions: sites.iter().map(|(_, position)| *position).collect(),
+    }
+}
+
+/// Two face-centred lattices, moved against each other along the diagonal of the cube.
+fn face_centred(one: &str, other: &str, a_angstrom: f64, by: f64) -> Structure {
+    let places = [[0.0; 3], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]];
+    let moved = places.map(|place| (other, place.map(|x| x + by)));
+    cubic(a_angstrom, &[places.map(|place| (one, place)), moved].concat())
+}
+
+pub(crate) fn rock_salt(one: &str, other: &str, a_angstrom: f64) -> Structure {
+    face_centred(one, other, a_angstrom, 0.5)
+}
+
+pub(crate) fn zinc_blende(one: &str, other: &str, a_angstrom: f64) -> Structure {
+    face_centred(one, other, a_angstrom, 0.25)
 }
 
 pub(crate) fn value(property: &str, value: f64, evidence: Evidence) -> Measurement {
