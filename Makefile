@@ -42,7 +42,7 @@ HAVE_VULKAN = [ "$$(uname)" != Linux ] || { compgen -G '/usr/share/vulkan/icd.d/
 # what incremental builds keep would only fill the disk, 1 GB each: here nothing is built twice
 lint test: export CARGO_INCREMENTAL = 0
 
-.PHONY: help run test lint fmt bench bench-ingest bench-load bench-quality bench-search model sources bundle fuzz
+.PHONY: help run test lint fmt bench bench-ingest bench-load bench-quality bench-search bench-similar model sources bundle fuzz
 .PHONY: cargo release nextest cargo-fuzz vulkan venv-module
 
 help: ## list the tasks
@@ -72,7 +72,7 @@ fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
 	done
 
-bench: bench-search bench-ingest bench-load ## run the benchmarks
+bench: bench-search bench-similar bench-ingest bench-load ## run the benchmarks
 
 bench-load: release $(VENV)/benches.stamp ## mixed load on a server, and whether its memory stays flat [LOAD_SECONDS=600]
 	$(VENV)/bin/python benches/load.py --bin '$(BIN)' --device '$(DEVICE)' --seconds $(LOAD_SECONDS)
@@ -81,6 +81,10 @@ bench-search: release $(VENV)/benches.stamp ## time searches beside FAISS, usear
 	@$(CARGO) build --release --locked --workspace --examples
 	$(VENV)/bin/python benches/search.py --examples '$(dir $(BIN))examples' --device '$(DEVICE)'
 	$(VENV)/bin/python benches/suggest.py --bin '$(BIN)' --device '$(DEVICE)'
+
+bench-similar: release $(VENV)/benches.stamp ## time neighbours along a graph beside hnswlib, usearch and FAISS's HNSW: DATA=DIR
+	@$(CARGO) build --release --locked -p matgenome-index --examples
+	$(VENV)/bin/python benches/similar.py --examples '$(dir $(BIN))examples' --data '$(DATA)'
 
 bench-quality: release $(VENV)/benches.stamp ## errors, intervals and suggestions beside published figures: SOURCE=folder of CrabNet's property_prediction
 	@[ -d '$(SOURCE)' ] || { echo "say where the benchmark's files are: make bench-quality SOURCE=DIR" >&2; exit 2; }
