@@ -103,6 +103,14 @@ impl Level {
         }
     }
 
+    /// How far two points are apart, as [`Level::probe`] has it.
+    pub(crate) fn apart(self, differences: bool, x: &[f32], q: &[f32]) -> f32 {
+        match self.0 {
+            Some(arch) => arch.dispatch(Apart::<true> { differences, x, q }),
+            None => Apart::<false> { differences, x, q }.with_simd(Scalar128b),
+        }
+    }
+
     /// Which of the picked rows come under the bound by their codes.
     pub(crate) fn sift(
         self,
@@ -135,6 +143,9 @@ impl Level {
         }
     }
 }
+
+/// Components between two touches of a row: two cache lines, which are fetched together.
+const TOUCH: usize = 32;
 
 /// Components of one step of a tile.
 const STEP: usize = 8;
@@ -252,15 +263,32 @@ impl<const FUSED: bool> WithSimd for Probe<'_, FUSED> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Probe { vectors, differences, rows, query, out } = self;
         let query = &query[..vectors.dims()];
-        out.extend(rows.iter().map(|row| {
-            let x = vectors.row(*row as usize);
-            if differences {
-                row_sum::<S, Plain<FUSED, true>>(simd, x, query)
-            } else {
-                row_sum::<S, Squares<FUSED>>(simd, x, query)
-            }
-        }));
+        // rows lie anywhere in memory: all are asked for before the first is needed
+        let touched = rows.iter().flat_map(|row| vectors.row(*row as usize).iter().step_by(TOUCH));
+        std::hint::black_box(touched.fold(0, |all, x| all ^ x.to_bits()));
+        out.extend(rows.iter().map(|row| row_apart::<S, FUSED>(simd, differences, vectors.row(*row as usize), query)));
     }
+}
+
+struct Apart<'a, const FUSED: bool> {
+    differences: bool,
+    x: &'a [f32],
+    q: &'a [f32],
+}
+
+impl<const FUSED: bool> WithSimd for Apart<'_, FUSED> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        row_apart::<S, FUSED>(simd, self.differences, self.x, self.q)
+    }
+}
+
+/// Σ|x - q|, or Σ(x - q)².
+#[inline(always)]
+fn row_apart<S: Simd, const FUSED: bool>(simd: S, differences: bool, x: &[f32], q: &[f32]) -> f32 {
+    if differences { row_sum::<S, Plain<FUSED, true>>(simd, x, q) } else { row_sum::<S, Squares<FUSED>>(simd, x, q) }
 }
 
 struct Sift<'a, const FUSED: bool> {

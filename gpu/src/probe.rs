@@ -34,6 +34,11 @@ impl Probe {
         self.level.probe(&self.vectors, self.differences, rows, query, to);
     }
 
+    /// How far two rows are apart, as [`Probe::measure`] has it; they must exist.
+    pub fn apart(&self, a: u32, b: u32) -> f32 {
+        self.level.apart(self.differences, self.row(a), self.row(b))
+    }
+
     /// The components of a row; it must exist.
     pub fn row(&self, row: u32) -> &[f32] {
         self.vectors.row(row as usize)
@@ -63,6 +68,9 @@ mod tests {
                         assert!((f64::from(*found) - truth).abs() <= 1e-5 * truth.max(1.0), "{metric:?} {dims} {row}");
                     }
                     assert_eq!(found.len(), 5);
+                    let mut found = Vec::new();
+                    probe.measure(probe.row(3), &[8, 3], &mut found);
+                    assert_eq!(found, [probe.apart(8, 3), 0.0]);
                 }
             }
         }

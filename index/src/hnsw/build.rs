@@ -15,10 +15,10 @@ use super::{Graph, Layer, Recall, Walk};
 use crate::embedding::Embedding;
 
 /// Links of a node in the layers above the lowest; there it has twice as many.
-const LINKS: usize = 16;
+const LINKS: usize = 12;
 
 /// The nearest that are kept in mind while a node is linked.
-const BREADTH: usize = 100;
+const BREADTH: usize = 48;
 
 /// Layers, at most: 16 is the most of `hnsw_rs`.
 const LAYERS: usize = 16;
@@ -46,9 +46,7 @@ struct Apart<'a>(&'a Probe);
 
 impl Distance<u32> for Apart<'_> {
     fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
-        let mut apart = Vec::with_capacity(1);
-        self.0.measure(self.0.row(a[0]), b, &mut apart);
-        apart[0]
+        self.0.apart(a[0], b[0])
     }
 }
 
