@@ -58,14 +58,18 @@ impl Distance<u32> for Apart<'_> {
 pub(super) fn build(embedding: &Embedding, keys: &[u64], device: &Device) -> Result<Option<Graph>, GpuError> {
     let start = Instant::now();
     let mut nodes: Vec<(u64, u32)> = keys.iter().copied().zip(0..).collect();
-    // keys are as good as random: neighbours do not come together, so that far links form
     nodes.sort_unstable();
     nodes.dedup_by_key(|(key, _)| *key);
+    // numbered as their vectors are, so that what is near lies near in memory too
+    nodes.sort_unstable_by_key(|(_, row)| *row);
     let (keys, rows): (Vec<u64>, Vec<u32>) = nodes.into_iter().unzip();
     let (Some(probe), Some(_)) = (Probe::new(&embedding.vectors, embedding.metric), rows.first()) else {
         return Ok(None);
     };
-    let (layers, entry) = link(&probe, &rows);
+    // keys are as good as random: neighbours do not come together, so that far links form
+    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+    order.sort_unstable_by_key(|node| keys[*node as usize]);
+    let (layers, entry) = link(&probe, &rows, &order);
     let recall = Recall { share: 0.0, at: AT, queries: 0 };
     let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
     let linked = start.elapsed();
@@ -83,13 +87,13 @@ pub(super) fn build(embedding: &Embedding, keys: &[u64], device: &Device) -> Res
     Ok(Some(graph))
 }
 
-/// The layers of a graph over some rows, the lowest first, and where walks begin.
-fn link(probe: &Probe, rows: &[u32]) -> (Vec<Layer>, u32) {
+/// The layers of a graph over some rows, linked in an order, the lowest first; and where walks begin.
+fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Layer>, u32) {
     let hnsw: Hnsw<'_, u32, Apart<'_>> = Hnsw::new(LINKS, rows.len(), LAYERS, BREADTH, Apart(probe));
-    let insert = |node: usize| hnsw.insert_slice((&rows[node..=node], node));
-    let alone = ALONE.min(rows.len());
-    (0..alone).for_each(insert);
-    (alone..rows.len()).into_par_iter().for_each(insert);
+    let insert = |node: &u32| hnsw.insert_slice((&rows[*node as usize..=*node as usize], *node as usize));
+    let (alone, others) = order.split_at(ALONE.min(order.len()));
+    alone.iter().for_each(insert);
+    others.par_iter().for_each(insert);
     let points = hnsw.get_point_indexation();
     let highest = points.get_max_level_observed() as usize;
     let mut level = vec![0u8; rows.len()];

@@ -37,6 +37,9 @@ const LOST_AFTER: usize = 4;
 /// Where more than one in so many compositions is not in the graph, or gone from the hub, it is made anew.
 const STALE: usize = 20;
 
+/// Relative error of a distance in f32, amply: sums of terms that are not negative.
+const F32_ERROR: f32 = 1e-3;
+
 /// No place.
 const NONE: u32 = u32::MAX;
 
@@ -273,6 +276,14 @@ impl Guide {
         let mut rows: Vec<u32> = of_nodes.chain(&self.apart).copied().filter(|at| allowed(*at)).collect();
         rows.sort_unstable();
         rows.dedup();
+        // f64 decides among those that f32 cannot tell from the k nearest
+        let mut near = Vec::with_capacity(rows.len());
+        self.probe.measure(query, &rows, &mut near);
+        if k < near.len() {
+            let mut sorted = near.clone();
+            let farthest = *sorted.select_nth_unstable_by(k, f32::total_cmp).1 * (1.0 + F32_ERROR);
+            rows = rows.into_iter().zip(near).filter(|(_, near)| *near <= farthest).map(|(row, _)| row).collect();
+        }
         let distance = |row: &u32| reference::distance(embedding.metric, embedding.vectors.row(*row as usize), query);
         let mut found: Vec<Neighbour> =
             rows.iter().map(|row| Neighbour { distance: distance(row), row: *row }).collect();
