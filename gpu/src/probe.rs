@@ -3,40 +3,51 @@
 use std::sync::Arc;
 
 use crate::dense_simd::Level;
-use crate::{Metric, Vectors};
+use crate::{Metric, Vectors, reference};
 
 /// Measures rows of a set of vectors on the CPU, in f32.
 #[derive(Debug, Clone)]
 pub struct Probe {
     vectors: Arc<Vectors>,
-    differences: bool,
+    metric: Metric,
     level: Level,
 }
 
 impl Probe {
     /// By [`Metric::L1`] or [`Metric::L2`]; `None` for others, which are no distances between points.
     pub fn new(vectors: &Arc<Vectors>, metric: Metric) -> Option<Probe> {
-        let differences = match metric {
-            Metric::L1 => true,
-            Metric::L2 => false,
-            Metric::Cosine | Metric::InnerProduct => return None,
-        };
-        Some(Probe { vectors: Arc::clone(vectors), differences, level: Level::best() })
+        let is_distance = matches!(metric, Metric::L1 | Metric::L2);
+        is_distance.then(|| Probe { vectors: Arc::clone(vectors), metric, level: Level::best() })
     }
 
     /// Appends how far each of these rows is from a point: the distance by [`Metric::L1`], its square by [`Metric::L2`]. Never
     /// negative or NaN where the components of the point are finite; infinite beyond f32. Sums are f32's: what decides an order asks
-    /// [`crate::reference::distance`].
+    /// [`Probe::distance`].
     ///
     /// # Panics
     /// A row does not exist, or `query` has fewer components than the vectors.
     pub fn measure(&self, query: &[f32], rows: &[u32], to: &mut Vec<f32>) {
-        self.level.probe(&self.vectors, self.differences, rows, query, to);
+        self.level.probe(&self.vectors, self.metric == Metric::L1, rows, query, to);
     }
 
     /// How far two rows are apart, as [`Probe::measure`] has it; they must exist.
     pub fn apart(&self, a: u32, b: u32) -> f32 {
-        self.level.apart(self.differences, self.row(a), self.row(b))
+        self.level.apart(self.metric == Metric::L1, self.row(a), self.row(b))
+    }
+
+    /// The distance of a row from a point, in f64; the row must exist.
+    pub fn distance(&self, query: &[f32], row: u32) -> f64 {
+        reference::distance(self.metric, self.row(row), query)
+    }
+
+    /// What is measured.
+    pub fn vectors(&self) -> &Arc<Vectors> {
+        &self.vectors
+    }
+
+    /// What near means.
+    pub fn metric(&self) -> Metric {
+        self.metric
     }
 
     /// The components of a row; it must exist.
@@ -48,7 +59,6 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference;
 
     #[test]
     fn probes_measure_what_the_definition_says() {

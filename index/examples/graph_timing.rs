@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let query = NearestQuery { vectors, queries: query, metric: embedding.metric, masks, leave_out: None, k: K };
         hub.device().nearest(&query).map(|answer| answer.neighbours.into_iter().flatten().collect::<Vec<_>>())
     };
-    let walk = |at: usize| guide.nearest(&embedding, vectors.row(at), K, |row| mask.get(row as usize));
+    let walk = |at: usize| guide.nearest(vectors.row(at), K, |row| mask.get(row as usize));
     exact(asked[0])?;
     let start = Instant::now();
     let truth = asked.iter().map(|at| exact(*at)).collect::<Result<Vec<_>, _>>()?;

@@ -13,8 +13,7 @@ use rayon::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::candidate::{self, Identity, MaterialAnswer, SuggestAnswer};
-use crate::embedding::EmbeddingError;
-use crate::hnsw::Graphs;
+use crate::embedding::{EmbeddingError, Graphs};
 use crate::materials::Resolved;
 use crate::prediction::{PredictionError, Predictions};
 use crate::scope::{Scope, Viewer};
@@ -123,7 +122,7 @@ pub struct Hub {
     snapshot: Arc<RwLock<Arc<Snapshot>>>,
     device: Device,
     predictions: Arc<Predictions>,
-    graphs: Graphs,
+    graphs: Arc<Graphs>,
     /// Held while the hub moves on, so that no older snapshot comes after a newer one.
     moving: Mutex<()>,
     /// Told of every new snapshot.
@@ -153,13 +152,15 @@ impl Hub {
         progress(Progress::Ready);
         let predictions = Arc::new(Predictions::of(data_dir));
         snapshot.predict_by(Arc::clone(&predictions));
+        let graphs = Arc::new(Graphs::of(data_dir));
+        snapshot.walk_by(Arc::clone(&graphs));
         Ok(Hub {
             data_dir: data_dir.to_owned(),
             table: Mutex::new(table),
             snapshot: Arc::new(RwLock::new(Arc::new(snapshot))),
             device,
             predictions,
-            graphs: Graphs::of(data_dir),
+            graphs,
             moving: Mutex::new(()),
             moved: tokio::sync::watch::Sender::new(0),
             keeper: std::sync::Once::new(),
@@ -208,6 +209,7 @@ impl Hub {
             .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
         let version = next.version;
         next.predict_by(Arc::clone(&self.predictions));
+        next.walk_by(Arc::clone(&self.graphs));
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.warm_and_keep(version);
         Ok(true)
@@ -313,12 +315,7 @@ impl Hub {
     /// The question is to blame ([`HubError::Spec`], [`HubError::NoMaterial`], [`HubError::Ambiguous`]).
     pub fn similar(&self, spec: &SimilarSpec, viewer: Viewer) -> Result<SimilarAnswer, HubError> {
         let start = Instant::now();
-        let snapshot = self.snapshot();
-        // a GPU looks at all of them sooner
-        if !spec.exact && self.device.is_cpu() {
-            self.graphs.attend(&snapshot, spec.by)?;
-        }
-        let mut answer = similar::similar(&snapshot, &self.device, spec, viewer)?;
+        let mut answer = similar::similar(&self.snapshot(), &self.device, spec, viewer)?;
         answer.meta.took_ms = start.elapsed().as_secs_f64() * 1e3;
         Ok(answer)
     }

@@ -403,10 +403,12 @@ fn by_vectors(
     let mut allowed = ground.mask;
     subject.own.iter().for_each(|row| allowed.set(*row as usize, false));
     let placed = embedding.placed(&allowed)?.count();
-    let guide = embedding.guide().filter(|guide| !spec.exact && guide.pays(placed, spec.limit));
+    // a GPU looks at all of them sooner
+    let graphs = snapshot.graphs.get().filter(|_| !spec.exact && device.is_cpu());
+    let guide = graphs.and_then(|graphs| graphs.guide(snapshot, spec.by, embedding));
+    let guide = guide.filter(|guide| guide.pays(placed, spec.limit));
     let is_allowed = |at: u32| allowed.get(embedding.rows[at as usize] as usize);
-    let walked =
-        guide.and_then(|guide| Some((guide.nearest(embedding, &query, spec.limit, is_allowed)?, guide.recall())));
+    let walked = guide.and_then(|guide| Some((guide.nearest(&query, spec.limit, is_allowed)?, guide.recall())));
     let (nearest, compared, recall, device, note) = match walked {
         Some((nearest, recall)) => (nearest, placed, Some(recall), device.name().to_owned(), None),
         None => {

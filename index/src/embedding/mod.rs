@@ -6,6 +6,7 @@
 
 mod composition;
 mod descriptors;
+mod graphs;
 mod learned;
 mod structure;
 
@@ -23,6 +24,7 @@ use crate::snapshot::Snapshot;
 
 pub use composition::compose;
 pub use descriptors::{CLIP, Standard};
+pub use graphs::Graphs;
 pub use learned::Latest;
 
 /// In which space are materials near each other?
@@ -176,7 +178,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    pub(crate) fn new(
+    fn new(
         vectors: Arc<Vectors>,
         rows: Vec<u32>,
         (metric, unit): (Metric, f64),
@@ -203,7 +205,7 @@ impl Embedding {
         self.guide.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn guide_by(&self, guide: Arc<Guide>) {
+    fn guide_by(&self, guide: Arc<Guide>) {
         *self.guide.write().unwrap_or_else(PoisonError::into_inner) = Some(guide);
     }
 
@@ -249,11 +251,17 @@ impl Snapshot {
     ///
     /// # Errors
     /// There are no encoders.
-    pub(crate) fn embedding_stamp(&self, space: Space) -> Result<u64, PredictionError> {
+    fn embedding_stamp(&self, space: Space) -> Result<u64, PredictionError> {
         match space {
             Space::Learned => self.predictions.get().ok_or(PredictionError::NoHub)?.print(),
             Space::Composition | Space::Descriptors | Space::Structure | Space::Properties => Ok(0),
         }
+    }
+
+    /// Takes graphs from there; what a hub shows does so already.
+    pub fn walk_by(&self, graphs: Arc<Graphs>) {
+        // a snapshot belongs to one hub
+        let _ = self.graphs.set(graphs);
     }
 
     /// The vectors of a space, made at the first call and kept; who comes meanwhile waits for them, because they are large. `None`

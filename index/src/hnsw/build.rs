@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use gpu::{Device, GpuError, Masks, NearestQuery, Probe, reference};
+use gpu::{Device, GpuError, Mask, Masks, NearestQuery, Probe};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use rayon::prelude::*;
 
-use super::{Graph, Layer, Recall, Walk};
-use crate::embedding::Embedding;
+use super::{Graph, Lists, Recall, Walk};
 
 /// Links of a node in the layers above the lowest; there it has twice as many.
 const LINKS: usize = 12;
@@ -50,45 +49,8 @@ impl Distance<u32> for Apart<'_> {
     }
 }
 
-/// A graph over the compositions of an embedding, `keys` saying of which composition each vector is. `None` where there is no
-/// composition, or the metric is no distance.
-///
-/// # Errors
-/// Those of [`Device::nearest`].
-pub(super) fn build(embedding: &Embedding, keys: &[u64], device: &Device) -> Result<Option<Graph>, GpuError> {
-    let start = Instant::now();
-    let mut nodes: Vec<(u64, u32)> = keys.iter().copied().zip(0..).collect();
-    nodes.sort_unstable();
-    nodes.dedup_by_key(|(key, _)| *key);
-    // numbered as their vectors are, so that what is near lies near in memory too
-    nodes.sort_unstable_by_key(|(_, row)| *row);
-    let (keys, rows): (Vec<u64>, Vec<u32>) = nodes.into_iter().unzip();
-    let (Some(probe), Some(_)) = (Probe::new(&embedding.vectors, embedding.metric), rows.first()) else {
-        return Ok(None);
-    };
-    // keys are as good as random: neighbours do not come together, so that far links form
-    let mut order: Vec<u32> = (0..rows.len() as u32).collect();
-    order.sort_unstable_by_key(|node| keys[*node as usize]);
-    let (layers, entry) = link(&probe, &rows, &order);
-    let recall = Recall { share: 0.0, at: AT, queries: 0 };
-    let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
-    let linked = start.elapsed();
-    let found_again = graph.find_all(&probe, &rows);
-    graph.measure_recall(embedding, &probe, &rows, device)?;
-    tracing::info!(
-        "{} compositions linked in {:.1} s and looked up in {:.1} s: {found_again} linked again, {} lost, recall {:.4} at breadth {}",
-        rows.len(),
-        linked.as_secs_f64(),
-        (start.elapsed() - linked).as_secs_f64(),
-        graph.lost.len(),
-        graph.recall.share,
-        graph.breadth,
-    );
-    Ok(Some(graph))
-}
-
 /// The layers of a graph over some rows, linked in an order, the lowest first; and where walks begin.
-fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Layer>, u32) {
+fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Lists>, u32) {
     let hnsw: Hnsw<'_, u32, Apart<'_>> = Hnsw::new(LINKS, rows.len(), LAYERS, BREADTH, Apart(probe));
     let insert = |node: &u32| hnsw.insert_slice((&rows[*node as usize..=*node as usize], *node as usize));
     let (alone, others) = order.split_at(ALONE.min(order.len()));
@@ -109,10 +71,10 @@ fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Layer>, u32) {
         }
     }
     let flat = |(layer, of_nodes): (usize, Vec<Vec<u32>>)| {
-        let mut flat = Layer { starts: vec![0], links: Vec::new() };
+        let mut flat = Lists { starts: vec![0], all: Vec::new() };
         for of_node in of_nodes {
-            flat.links.extend(of_node.into_iter().filter(|node| usize::from(level[*node as usize]) >= layer));
-            flat.starts.push(flat.links.len() as u32);
+            flat.all.extend(of_node.into_iter().filter(|node| usize::from(level[*node as usize]) >= layer));
+            flat.starts.push(flat.all.len() as u32);
         }
         flat
     };
@@ -120,6 +82,42 @@ fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Layer>, u32) {
 }
 
 impl Graph {
+    /// A graph over vectors, `keys` saying what each is: a node for each key. `None` where there is none.
+    ///
+    /// # Errors
+    /// Those of [`Device::nearest`].
+    pub(crate) fn build(probe: &Probe, keys: &[u64], device: &Device) -> Result<Option<Graph>, GpuError> {
+        let start = Instant::now();
+        let mut nodes: Vec<(u64, u32)> = keys.iter().copied().zip(0..).collect();
+        nodes.sort_unstable();
+        nodes.dedup_by_key(|(key, _)| *key);
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        // numbered as their vectors are, so that what is near lies near in memory too
+        nodes.sort_unstable_by_key(|(_, row)| *row);
+        let (keys, rows): (Vec<u64>, Vec<u32>) = nodes.into_iter().unzip();
+        // keys are as good as random: neighbours do not come together, so that far links form
+        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        order.sort_unstable_by_key(|node| keys[*node as usize]);
+        let (layers, entry) = link(probe, &rows, &order);
+        let recall = Recall { share: 0.0, at: AT, queries: 0 };
+        let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
+        let linked = start.elapsed();
+        let found_again = graph.find_all(probe, &rows);
+        graph.measure_recall(probe, &rows, device)?;
+        tracing::info!(
+            "{} points linked in {:.1} s and looked up in {:.1} s: {found_again} linked again, {} lost, recall {:.4} at breadth {}",
+            rows.len(),
+            linked.as_secs_f64(),
+            (start.elapsed() - linked).as_secs_f64(),
+            graph.lost.len(),
+            graph.recall.share,
+            graph.breadth,
+        );
+        Ok(Some(graph))
+    }
+
     /// Looks every node up; those that a walk does not find are linked from where it ended, and looked up again. How many these are.
     fn find_all(&mut self, probe: &Probe, rows: &[u32]) -> usize {
         let all: Vec<u32> = (0..rows.len() as u32).collect();
@@ -129,12 +127,11 @@ impl Graph {
             near.iter().take(RELINKED).for_each(|from| more.entry(*from).or_default().push(*node));
         }
         let lowest = &self.layers[0];
-        let mut flat =
-            Layer { starts: vec![0], links: Vec::with_capacity(lowest.links.len() + RELINKED * missed.len()) };
+        let mut flat = Lists { starts: vec![0], all: Vec::with_capacity(lowest.all.len() + RELINKED * missed.len()) };
         for node in all {
-            flat.links.extend(lowest.of(node));
-            flat.links.extend(more.get(&node).into_iter().flatten());
-            flat.starts.push(flat.links.len() as u32);
+            flat.all.extend(lowest.of(node));
+            flat.all.extend(more.get(&node).into_iter().flatten());
+            flat.starts.push(flat.all.len() as u32);
         }
         self.layers[0] = flat;
         let again: Vec<u32> = missed.iter().map(|(node, _)| *node).collect();
@@ -153,23 +150,17 @@ impl Graph {
     }
 
     /// Finds the breadth that gives the wanted recall, and says what it gives.
-    fn measure_recall(
-        &mut self,
-        embedding: &Embedding,
-        probe: &Probe,
-        rows: &[u32],
-        device: &Device,
-    ) -> Result<(), GpuError> {
+    fn measure_recall(&mut self, probe: &Probe, rows: &[u32], device: &Device) -> Result<(), GpuError> {
         let asked: Vec<u32> = (0..rows.len() as u32).step_by((rows.len() / QUERIES).max(1)).take(QUERIES).collect();
         let queries: Vec<f32> = asked.iter().flat_map(|node| probe.row(rows[*node as usize])).copied().collect();
         // one vector a composition, as the nodes are
-        let mut mask = gpu::Mask::none(embedding.vectors.len());
+        let mut mask = Mask::none(probe.vectors().len());
         rows.iter().for_each(|row| mask.set(*row as usize, true));
         let leave_out: Vec<u32> = asked.iter().map(|node| rows[*node as usize]).collect();
         let exact = device.nearest(&NearestQuery {
-            vectors: &embedding.vectors,
+            vectors: probe.vectors(),
             queries: &queries,
-            metric: embedding.metric,
+            metric: probe.metric(),
             masks: Masks::Shared(&mask),
             leave_out: Some(&leave_out),
             k: AT,
@@ -180,8 +171,7 @@ impl Graph {
                 let mut walk = Walk::new(self, probe, rows, query);
                 let found = walk.nearest(self.entry, breadth, usize::MAX, |other| other != *node).unwrap_or_default();
                 let farthest = exact.last().map_or(0.0, |neighbour| neighbour.distance);
-                let distance =
-                    |node: &u32| reference::distance(embedding.metric, probe.row(rows[*node as usize]), query);
+                let distance = |node: &u32| probe.distance(query, rows[*node as usize]);
                 found.iter().filter(|node| distance(node) <= farthest).count().min(exact.len())
             });
             let (hits, all) = (hits.sum::<usize>(), exact.neighbours.iter().map(Vec::len).sum::<usize>());

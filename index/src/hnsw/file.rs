@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use datasets::durable::sync_parent;
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, Layer, Recall};
-use crate::embedding::Space;
+use super::{Graph, Lists, Recall};
 
 /// Counts up with every change of what a file means, or of what the vectors of a space are.
 const FORMAT: u32 = 1;
@@ -18,7 +17,7 @@ const MAX_BREADTH: usize = 4096;
 
 /// Why a kept graph cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum GraphFileError {
+pub(crate) enum GraphFileError {
     /// The disk failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -40,56 +39,6 @@ struct Head {
     entry: u32,
     breadth: usize,
     recall: Recall,
-}
-
-fn place(folder: &Path, space: Space) -> PathBuf {
-    folder.join(format!("{space}.graph"))
-}
-
-/// Writes a graph: beside its place, synced, then renamed.
-pub(super) fn save(folder: &Path, space: Space, stamp: u64, graph: &Graph) -> Result<(), GraphFileError> {
-    let head = Head {
-        format: FORMAT,
-        stamp,
-        nodes: graph.keys.len() as u32,
-        links: graph.layers.iter().map(|layer| layer.links.len() as u32).collect(),
-        lost: graph.lost.len() as u32,
-        entry: graph.entry,
-        breadth: graph.breadth,
-        recall: graph.recall,
-    };
-    let mut bytes = serde_json::to_vec(&head).map_err(io::Error::from)?;
-    bytes.push(b'\n');
-    bytes.extend(graph.keys.iter().flat_map(|key| key.to_le_bytes()));
-    let layers = graph.layers.iter().flat_map(|layer| [&layer.starts, &layer.links]);
-    for numbers in layers.chain([&graph.lost]) {
-        bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-    }
-    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-    fs::create_dir_all(folder)?;
-    let place = place(folder, space);
-    // another process may write the same
-    let staging = folder.join(format!(".{space}-{}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&staging)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&staging, &place)?;
-        sync_parent(&place)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&staging)))?;
-    Ok(())
-}
-
-/// Reads the graph of a space, if one is kept and is of this stamp.
-pub(super) fn load(folder: &Path, space: Space, stamp: u64) -> Result<Option<Graph>, GraphFileError> {
-    let path = place(folder, space);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
-    read(&bytes, stamp).map_err(|why| GraphFileError::Corrupt { path, why })
 }
 
 fn read(bytes: &[u8], stamp: u64) -> Result<Option<Graph>, &'static str> {
@@ -121,8 +70,8 @@ fn read(bytes: &[u8], stamp: u64) -> Result<Option<Graph>, &'static str> {
         let (numbers, _) = take(4 * n).ok_or(SHORT)?.as_chunks();
         Ok(numbers.iter().map(|number| u32::from_le_bytes(*number)).collect())
     };
-    let layer = |links: &u32| Ok(Layer { starts: numbers(nodes + 1)?, links: numbers(*links as usize)? });
-    let layers: Vec<Layer> = head.links.iter().map(layer).collect::<Result<_, &str>>()?;
+    let layer = |links: &u32| Ok(Lists { starts: numbers(nodes + 1)?, all: numbers(*links as usize)? });
+    let layers: Vec<Lists> = head.links.iter().map(layer).collect::<Result<_, &str>>()?;
     let lost = numbers(head.lost as usize)?;
     if !rest.is_empty() {
         return Err("it is longer than it says");
@@ -132,13 +81,58 @@ fn read(bytes: &[u8], stamp: u64) -> Result<Option<Graph>, &'static str> {
 }
 
 impl Graph {
+    /// Writes it: beside its place, synced, then renamed.
+    pub(crate) fn save(&self, place: &Path, stamp: u64) -> Result<(), GraphFileError> {
+        let head = Head {
+            format: FORMAT,
+            stamp,
+            nodes: self.keys.len() as u32,
+            links: self.layers.iter().map(|layer| layer.all.len() as u32).collect(),
+            lost: self.lost.len() as u32,
+            entry: self.entry,
+            breadth: self.breadth,
+            recall: self.recall,
+        };
+        let mut bytes = serde_json::to_vec(&head).map_err(io::Error::from)?;
+        bytes.push(b'\n');
+        bytes.extend(self.keys.iter().flat_map(|key| key.to_le_bytes()));
+        let layers = self.layers.iter().flat_map(|layer| [&layer.starts, &layer.all]);
+        for numbers in layers.chain([&self.lost]) {
+            bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        }
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        if let Some(folder) = place.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        // another process may write the same
+        let staging = place.with_extension(format!("{}.tmp", std::process::id()));
+        let write = || {
+            let mut file = File::create(&staging)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&staging, place)?;
+            sync_parent(place)
+        };
+        Ok(write().inspect_err(|_| drop(fs::remove_file(&staging)))?)
+    }
+
+    /// Reads one, if one is kept and is of this stamp.
+    pub(crate) fn load(place: &Path, stamp: u64) -> Result<Option<Graph>, GraphFileError> {
+        let bytes = match fs::read(place) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        read(&bytes, stamp).map_err(|why| GraphFileError::Corrupt { path: place.to_owned(), why })
+    }
+
     /// Every number that is used as a place lies where it must.
     fn is_sound(&self) -> bool {
         let nodes = self.keys.len();
         let are_nodes = |numbers: &[u32]| numbers.iter().all(|node| (*node as usize) < nodes);
-        let is_sound = |layer: &Layer| {
-            let ends = layer.starts.last().is_some_and(|end| *end as usize == layer.links.len());
-            layer.starts.len() == nodes + 1 && layer.starts.is_sorted() && ends && are_nodes(&layer.links)
+        let is_sound = |layer: &Lists| {
+            let ends = layer.starts.last().is_some_and(|end| *end as usize == layer.all.len());
+            layer.starts.len() == nodes + 1 && layer.starts.is_sorted() && ends && are_nodes(&layer.all)
         };
         let mut keys = self.keys.clone();
         keys.sort_unstable();
@@ -157,8 +151,8 @@ mod tests {
     use super::*;
 
     fn graph() -> Graph {
-        let lowest = Layer { starts: vec![0, 2, 3, 4], links: vec![1, 2, 0, 0] };
-        let upper = Layer { starts: vec![0, 0, 1, 1], links: vec![1] };
+        let lowest = Lists { starts: vec![0, 2, 3, 4], all: vec![1, 2, 0, 0] };
+        let upper = Lists { starts: vec![0, 0, 1, 1], all: vec![1] };
         let recall = Recall { share: 0.995, at: 10, queries: 400 };
         Graph { keys: vec![7, u64::MAX, 3], layers: vec![lowest, upper], entry: 1, lost: vec![2], breadth: 32, recall }
     }
@@ -166,22 +160,22 @@ mod tests {
     #[test]
     fn what_is_saved_is_read_and_what_is_damaged_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (folder, space) = (folder.path().join("graphs"), Space::Composition);
-        assert_eq!(load(&folder, space, 9).unwrap(), None);
-        save(&folder, space, 9, &graph()).unwrap();
-        assert_eq!(load(&folder, space, 9).unwrap(), Some(graph()));
-        assert_eq!(load(&folder, space, 8).unwrap(), None, "of other vectors");
-        assert_eq!(load(&folder, Space::Learned, 9).unwrap(), None);
+        let folder = folder.path().join("graphs");
+        let path = folder.join("composition.graph");
+        assert_eq!(Graph::load(&path, 9).unwrap(), None);
+        graph().save(&path, 9).unwrap();
+        assert_eq!(Graph::load(&path, 9).unwrap(), Some(graph()));
+        assert_eq!(Graph::load(&path, 8).unwrap(), None, "of other vectors");
+        assert_eq!(Graph::load(&folder.join("learned.graph"), 9).unwrap(), None);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
-        let path = place(&folder, space);
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
             fs::write(&path, &bad).unwrap();
-            assert!(load(&folder, space, 9).is_err(), "byte {at} flipped");
+            assert!(Graph::load(&path, 9).is_err(), "byte {at} flipped");
             fs::write(&path, &good[..at]).unwrap();
-            assert!(load(&folder, space, 9).is_err(), "cut at {at}");
+            assert!(Graph::load(&path, 9).is_err(), "cut at {at}");
         }
     }
 
@@ -191,7 +185,7 @@ mod tests {
         let damages: [fn(&mut Graph); 8] = [
             |graph| graph.entry = 3,
             |graph| graph.lost = vec![3],
-            |graph| graph.layers[0].links[0] = 3,
+            |graph| graph.layers[0].all[0] = 3,
             |graph| graph.layers[0].starts[1] = 4,
             |graph| graph.layers[1].starts[3] = 0,
             |graph| graph.layers.clear(),
@@ -201,8 +195,9 @@ mod tests {
         for (at, damage) in damages.into_iter().enumerate() {
             let mut graph = graph();
             damage(&mut graph);
-            save(folder.path(), Space::Composition, 9, &graph).unwrap();
-            assert!(load(folder.path(), Space::Composition, 9).is_err(), "damage {at}");
+            let path = folder.path().join("composition.graph");
+            graph.save(&path, 9).unwrap();
+            assert!(Graph::load(&path, 9).is_err(), "damage {at}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Approximate neighbours: a graph to walk along instead of looking at all vectors.
 //!
-//! A hierarchical navigable small world (Malkov and Yashunin 2020, DOI 10.1109/TPAMI.2018.2889473) over the compositions of a
-//! snapshot in one space. `hnsw_rs` links it ([`build`](mod@build)); the links are then kept flat, in a tenth of the memory and in a
-//! form that can be checked when it is read back ([`file`]). The walk is our own, so that a filter can never empty it.
+//! A hierarchical navigable small world (Malkov and Yashunin 2020, DOI 10.1109/TPAMI.2018.2889473). `hnsw_rs` links it
+//! ([`build`](mod@build)); the links are then kept flat, without an allocation each, and in a form that can be checked when it is read
+//! back ([`file`]). The walk is our own, so that a filter can never empty it.
 //!
-//! A [`Graph`] holds compositions and links, no vectors: it outlives the snapshot that it was made of. Under a later one
-//! ([`Guide`]) compositions that it does not have, or that no walk finds, are looked at one by one, and those that are gone are
-//! passed by.
+//! A [`Graph`] holds links between keys, no vectors: it outlives the vectors that it was made of. Among later ones ([`Guide`]) those of
+//! keys that it does not have, or that no walk finds, are looked at one by one, and keys that are gone are only passed through. Which spaces have
+//! graphs, and when, is the business of [`crate::embedding`].
 
 mod build;
 mod file;
@@ -15,18 +15,11 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use gpu::{Device, Neighbour, Probe, reference};
+use gpu::{Neighbour, Probe};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-
-use crate::embedding::{Embedding, EmbeddingError, Space};
-use crate::snapshot::Snapshot;
-
-/// Compositions below which a look at all of them is as fast as a walk.
-pub const WORTH: usize = 20_000;
 
 /// A walk is worth it where this many can be answered for one that it keeps in mind.
 const SPARE: usize = 200;
@@ -34,7 +27,7 @@ const SPARE: usize = 200;
 /// A walk that has looked at one in so many has lost its way: all are looked at instead.
 const LOST_AFTER: usize = 4;
 
-/// Where more than one in so many compositions is not in the graph, or gone from the hub, it is made anew.
+/// Where more than one in so many keys is not in the graph, or gone, it is stale.
 const STALE: usize = 20;
 
 /// Relative error of a distance in f32, amply: sums of terms that are not negative.
@@ -55,13 +48,13 @@ pub struct Recall {
     pub queries: usize,
 }
 
-/// Links between compositions.
+/// Links between keys, each of which stands for what has one vector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
-    /// What each node is, by [`space::composition::Composition::key`]; all different.
+    /// What each node is; all different.
     keys: Vec<u64>,
-    /// The lowest holds all nodes.
-    layers: Vec<Layer>,
+    /// The links of each layer. The lowest holds all nodes.
+    layers: Vec<Lists>,
     /// The node that walks begin at, in the highest layer.
     entry: u32,
     /// Nodes that a walk to them did not find, ascending.
@@ -71,17 +64,31 @@ pub struct Graph {
     recall: Recall,
 }
 
-/// The links of one layer: those of node `n` are `links[starts[n]..starts[n + 1]]`.
+/// A list of numbers for each node, one after the other in `all`: that of node `n` is at `starts[n]..starts[n + 1]`.
 #[derive(Debug, Clone, PartialEq)]
-struct Layer {
+struct Lists {
     starts: Vec<u32>,
-    links: Vec<u32>,
+    all: Vec<u32>,
 }
 
-impl Layer {
+impl Lists {
     fn of(&self, node: u32) -> &[u32] {
         let node = node as usize;
-        &self.links[self.starts[node] as usize..self.starts[node + 1] as usize]
+        &self.all[self.starts[node] as usize..self.starts[node + 1] as usize]
+    }
+
+    /// The places of each node, ascending: `of` says of which node each place is, `NONE` of none.
+    fn places(of: &[u32], nodes: usize) -> Lists {
+        let mut starts = vec![0u32; nodes + 1];
+        of.iter().filter(|node| **node != NONE).for_each(|node| starts[*node as usize + 1] += 1);
+        (0..nodes).for_each(|node| starts[node + 1] += starts[node]);
+        let (mut next, mut all) = (starts.clone(), vec![0; starts[nodes] as usize]);
+        for (at, node) in (0u32..).zip(of).filter(|(_, node)| **node != NONE) {
+            let slot = &mut next[*node as usize];
+            all[*slot as usize] = at;
+            *slot += 1;
+        }
+        Lists { starts, all }
     }
 }
 
@@ -121,10 +128,31 @@ impl<'a> Walk<'a> {
         Walk { graph, probe, row, query, nodes: Vec::new(), rows: Vec::new(), distances: Vec::new() }
     }
 
-    /// Measures the nodes that are there of those for which `wanted`.
-    fn measure(&mut self, of: &[u32], mut wanted: impl FnMut(u32) -> bool) {
+    /// Measures those of some nodes that are there.
+    fn measure(&mut self, of: &[u32]) {
         self.nodes.clear();
-        self.nodes.extend(of.iter().filter(|node| self.row[**node as usize] != NONE && wanted(**node)));
+        self.nodes.extend(of.iter().filter(|node| self.row[**node as usize] != NONE));
+        self.measure_nodes();
+    }
+
+    /// Measures the nodes that a node of the lowest layer leads to and that were not seen, through one that is gone at most.
+    fn measure_unseen(&mut self, node: u32, seen: &mut Seen) {
+        let lowest = &self.graph.layers[0];
+        self.nodes.clear();
+        for &way in lowest.of(node) {
+            match seen.first(way) {
+                true if self.row[way as usize] != NONE => self.nodes.push(way),
+                true => {
+                    let is_new = |node: &&u32| self.row[**node as usize] != NONE && seen.first(**node);
+                    self.nodes.extend(lowest.of(way).iter().filter(is_new));
+                }
+                false => {}
+            }
+        }
+        self.measure_nodes();
+    }
+
+    fn measure_nodes(&mut self) {
         self.rows.clear();
         self.rows.extend(self.nodes.iter().map(|node| self.row[*node as usize]));
         self.distances.clear();
@@ -135,11 +163,11 @@ impl<'a> Walk<'a> {
     /// f32. `None` where more than `most` nodes would have to be looked at.
     fn nearest(&mut self, entry: u32, breadth: usize, most: usize, allowed: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
         let graph = self.graph;
-        self.measure(&[entry], |_| true);
+        self.measure(&[entry]);
         let mut here = ranked(*self.distances.first()?, entry);
         for layer in graph.layers.iter().skip(1).rev() {
             loop {
-                self.measure(layer.of(here as u32), |_| true);
+                self.measure(layer.of(here as u32));
                 let steps = self.distances.iter().zip(&self.nodes).map(|(distance, node)| ranked(*distance, *node));
                 match steps.min() {
                     Some(next) if next < here => here = next,
@@ -160,7 +188,7 @@ impl<'a> Walk<'a> {
             if next > limit {
                 break;
             }
-            self.measure(graph.layers[0].of(next as u32), |node| seen.first(node));
+            self.measure_unseen(next as u32, &mut seen);
             looked_at += self.nodes.len();
             if looked_at > most {
                 return None;
@@ -186,7 +214,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A graph, fitted to the vectors of a snapshot.
+/// A graph, fitted to vectors.
 #[derive(Debug)]
 pub struct Guide {
     graph: Arc<Graph>,
@@ -194,50 +222,35 @@ pub struct Guide {
     entry: u32,
     /// For each node the first of its vectors, `NONE` where it is gone.
     first: Vec<u32>,
-    /// The vectors of node `n` are `members[starts[n]..starts[n + 1]]`.
-    starts: Vec<u32>,
-    members: Vec<u32>,
+    /// The vectors of each node.
+    members: Lists,
     /// Vectors that no walk finds, ascending.
     apart: Vec<u32>,
 }
 
 impl Guide {
-    /// Fits a graph to vectors, `keys` saying of which composition each is. `None` where nothing of it is left.
-    fn new(graph: Arc<Graph>, embedding: &Embedding, keys: &[u64]) -> Option<Guide> {
-        let probe = Probe::new(&embedding.vectors, embedding.metric)?;
+    /// Fits a graph to vectors, `keys` saying what each is. `None` where nothing of it is left.
+    pub(crate) fn new(graph: Arc<Graph>, probe: Probe, keys: &[u64]) -> Option<Guide> {
         let nodes = graph.keys.len();
         let node_of: HashMap<u64, u32> = graph.keys.iter().copied().zip(0..).collect();
         let of: Vec<u32> = keys.par_iter().map(|key| node_of.get(key).copied().unwrap_or(NONE)).collect();
-        let mut starts = vec![0u32; nodes + 1];
-        of.iter().filter(|node| **node != NONE).for_each(|node| starts[*node as usize + 1] += 1);
-        (0..nodes).for_each(|node| starts[node + 1] += starts[node]);
-        let (mut next, mut members) = (starts.clone(), vec![0; starts[nodes] as usize]);
-        for (at, node) in (0u32..).zip(&of).filter(|(_, node)| **node != NONE) {
-            let slot = &mut next[*node as usize];
-            members[*slot as usize] = at;
-            *slot += 1;
-        }
-        let is_there = |node: u32| starts[node as usize] < starts[node as usize + 1];
-        let first =
-            (0..nodes as u32).map(|node| if is_there(node) { members[starts[node as usize] as usize] } else { NONE });
-        let first: Vec<u32> = first.collect();
+        let members = Lists::places(&of, nodes);
+        let first: Vec<u32> = (0..nodes as u32).map(|node| members.of(node).first().copied().unwrap_or(NONE)).collect();
+        let is_there = |node: u32| first[node as usize] != NONE;
         let entry = graph.entry_of(&is_there)?;
         let mut unreached = graph.lost.clone();
         if first.contains(&NONE) {
             unreached.extend(graph.cut_off(entry, &is_there));
         }
         let unknown = (0u32..).zip(&of).filter(|(_, node)| **node == NONE).map(|(at, _)| at);
-        let mut apart: Vec<u32> = unknown.collect();
-        for node in unreached {
-            apart.extend(&members[starts[node as usize] as usize..starts[node as usize + 1] as usize]);
-        }
+        let mut apart: Vec<u32> = unknown.chain(unreached.iter().flat_map(|node| members.of(*node)).copied()).collect();
         apart.sort_unstable();
         apart.dedup();
-        Some(Guide { graph, probe, entry, first, starts, members, apart })
+        Some(Guide { graph, probe, entry, first, members, apart })
     }
 
     /// Whether a new graph would serve better.
-    fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         let gone = self.first.iter().filter(|row| **row == NONE).count();
         (gone + self.apart.len()) * STALE > self.first.len()
     }
@@ -249,7 +262,7 @@ impl Guide {
 
     /// Whether a walk to the `k` nearest of `allowed` vectors is faster than a look at all of these.
     pub fn pays(&self, allowed: usize, k: usize) -> bool {
-        allowed >= SPARE * self.breadth(k) && LOST_AFTER * allowed >= self.members.len()
+        allowed >= SPARE * self.breadth(k) && LOST_AFTER * allowed >= self.members.all.len()
     }
 
     fn breadth(&self, k: usize) -> usize {
@@ -258,16 +271,9 @@ impl Guide {
 
     /// The vectors nearest to a point among the allowed ones, at most `k`, by their distance in f64; most likely the nearest of all,
     /// as [`Guide::recall`] says. `None` where the walk lost its way.
-    pub fn nearest(
-        &self,
-        embedding: &Embedding,
-        query: &[f32],
-        k: usize,
-        allowed: impl Fn(u32) -> bool,
-    ) -> Option<Vec<Neighbour>> {
+    pub fn nearest(&self, query: &[f32], k: usize, allowed: impl Fn(u32) -> bool) -> Option<Vec<Neighbour>> {
         let graph = &*self.graph;
-        let members =
-            |node: u32| &self.members[self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize];
+        let members = |node: u32| self.members.of(node);
         let mut walk = Walk::new(graph, &self.probe, &self.first, query);
         let most = graph.keys.len() / LOST_AFTER;
         let is_allowed = |node: u32| members(node).iter().any(|at| allowed(*at));
@@ -284,9 +290,8 @@ impl Guide {
             let farthest = *sorted.select_nth_unstable_by(k, f32::total_cmp).1 * (1.0 + F32_ERROR);
             rows = rows.into_iter().zip(near).filter(|(_, near)| *near <= farthest).map(|(row, _)| row).collect();
         }
-        let distance = |row: &u32| reference::distance(embedding.metric, embedding.vectors.row(*row as usize), query);
-        let mut found: Vec<Neighbour> =
-            rows.iter().map(|row| Neighbour { distance: distance(row), row: *row }).collect();
+        let measured = |row: u32| Neighbour { distance: self.probe.distance(query, row), row };
+        let mut found: Vec<Neighbour> = rows.into_iter().map(measured).collect();
         found.sort_unstable_by(Neighbour::order);
         found.truncate(k);
         Some(found)
@@ -300,7 +305,7 @@ impl Graph {
             return Some(self.entry);
         }
         let nodes = 0..self.keys.len() as u32;
-        let in_layer = |layer: &Layer| nodes.clone().find(|node| is_there(*node) && !layer.of(*node).is_empty());
+        let in_layer = |layer: &Lists| nodes.clone().find(|node| is_there(*node) && !layer.of(*node).is_empty());
         self.layers.iter().rev().find_map(in_layer).or_else(|| nodes.clone().find(|node| is_there(*node)))
     }
 
@@ -314,114 +319,4 @@ impl Graph {
         }
         (0..self.keys.len() as u32).filter(|node| is_there(*node) && seen.first(*node)).collect()
     }
-}
-
-/// The graphs of a data directory.
-#[derive(Debug)]
-pub struct Graphs {
-    folder: PathBuf,
-    spaces: [Mutex<State>; Space::ALL.len()],
-    wanted: tokio::sync::Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Whether the disk was looked at.
-    is_read: bool,
-    graph: Option<Arc<Graph>>,
-    /// Whether somebody would be served by a new one.
-    is_wanted: bool,
-}
-
-impl Graphs {
-    /// The graphs of a data directory. Nothing is read yet.
-    pub fn of(data_dir: &Path) -> Graphs {
-        Graphs { folder: data_dir.join("graphs"), spaces: Default::default(), wanted: Default::default() }
-    }
-
-    fn state(&self, space: Space) -> MutexGuard<'_, State> {
-        // what is behind the lock is whole between any two statements
-        self.spaces[space as usize].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a space of a snapshot its guide, where there is a graph of it; asks for one where there is none, or for a better one.
-    /// Questions that come meanwhile are answered without.
-    ///
-    /// # Errors
-    /// The space cannot be made.
-    pub fn attend(&self, snapshot: &Snapshot, space: Space) -> Result<(), EmbeddingError> {
-        let Some(embedding) = snapshot.embedding(space)? else { return Ok(()) };
-        // a graph is one of compositions
-        let is_of_records = !embedding.records.is_empty();
-        if is_of_records || embedding.vectors.len() < WORTH || embedding.guide().is_some() {
-            return Ok(());
-        }
-        let Ok(mut state) = self.spaces[space as usize].try_lock() else { return Ok(()) };
-        if !state.is_read {
-            state.graph = self.read(snapshot, space);
-            state.is_read = true;
-        }
-        let guide = state.graph.clone().and_then(|graph| Guide::new(graph, &embedding, &keys(snapshot, &embedding)));
-        if guide.as_ref().is_none_or(Guide::is_stale) && !state.is_wanted {
-            state.is_wanted = true;
-            self.wanted.notify_one();
-        }
-        if let Some(guide) = guide {
-            embedding.guide_by(Arc::new(guide));
-        }
-        Ok(())
-    }
-
-    fn read(&self, snapshot: &Snapshot, space: Space) -> Option<Arc<Graph>> {
-        let stamp = snapshot.embedding_stamp(space).ok()?;
-        match file::load(&self.folder, space, stamp) {
-            Ok(graph) => graph.map(Arc::new),
-            Err(why) => {
-                tracing::warn!("the graph of the space of {space} is made anew: {why}");
-                None
-            }
-        }
-    }
-
-    /// Resolves when a graph is wanted.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
-    }
-
-    /// Makes the graphs that are wanted, of a snapshot, and keeps them on disk.
-    ///
-    /// # Errors
-    /// The space cannot be made.
-    pub fn make(&self, snapshot: &Snapshot, device: &Device) -> Result<(), EmbeddingError> {
-        for space in Space::ALL {
-            if !self.state(space).is_wanted {
-                continue;
-            }
-            let Some(embedding) = snapshot.embedding(space)? else { continue };
-            let keys = keys(snapshot, &embedding);
-            let Some(graph) = build::build(&embedding, &keys, device)? else { continue };
-            let graph = Arc::new(graph);
-            let kept = snapshot
-                .embedding_stamp(space)
-                .map_err(|e| e.to_string())
-                .and_then(|stamp| file::save(&self.folder, space, stamp, &graph).map_err(|e| e.to_string()));
-            if let Err(why) = kept {
-                tracing::warn!(
-                    "the graph of the space of {space} is not kept, so the next start will make it again: {why}"
-                );
-            }
-            if let Some(guide) = Guide::new(Arc::clone(&graph), &embedding, &keys) {
-                embedding.guide_by(Arc::new(guide));
-            }
-            *self.state(space) = State { is_read: true, graph: Some(graph), is_wanted: false };
-        }
-        Ok(())
-    }
-}
-
-/// The composition of each vector.
-fn keys(snapshot: &Snapshot, embedding: &Embedding) -> Vec<u64> {
-    let compositions = snapshot.compositions();
-    let keys: Vec<u64> = compositions.all.par_iter().map(|composition| composition.key()).collect();
-    embedding.rows.iter().map(|row| keys[compositions.of_row[*row as usize] as usize]).collect()
 }

@@ -2,9 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::embedding::Encoder;
-use crate::materials::Materials;
-use gpu::{Metric, Vectors};
+use gpu::{Device, Metric, Vectors};
 
 const DIMS: usize = 12;
 
@@ -17,12 +15,8 @@ fn points(n: usize) -> Vec<f32> {
     (0..n * DIMS).map(|at| 4.0 * noise(at % DIMS + 31 * (at / DIMS % 17)) + noise(at + 1_000_000)).collect()
 }
 
-fn embedding(values: Vec<f32>, metric: Metric) -> Embedding {
-    let vectors = Vectors::new(values, DIMS).unwrap();
-    let none = || arrow::array::StringArray::new_null(0);
-    let materials = Materials::new(none(), none(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let rows = (0..vectors.len() as u32).collect();
-    Embedding::new(vectors, rows, (metric, 1.0), Encoder::Pettifor, &materials)
+fn probe(values: Vec<f32>, metric: Metric) -> Probe {
+    Probe::new(&Vectors::new(values, DIMS).unwrap(), metric).unwrap()
 }
 
 /// Keys in no order.
@@ -31,22 +25,22 @@ fn keys(n: usize) -> Vec<u64> {
 }
 
 /// The nearest allowed vectors, by a look at all.
-fn all(embedding: &Embedding, query: &[f32], k: usize, allowed: impl Fn(u32) -> bool) -> Vec<Neighbour> {
-    let distance = |row: u32| reference::distance(embedding.metric, embedding.vectors.row(row as usize), query);
-    let rows = (0..embedding.vectors.len() as u32).filter(|row| allowed(*row));
-    let mut all: Vec<Neighbour> = rows.map(|row| Neighbour { distance: distance(row), row }).collect();
+fn all(probe: &Probe, query: &[f32], k: usize, allowed: impl Fn(u32) -> bool) -> Vec<Neighbour> {
+    let rows = (0..probe.vectors().len() as u32).filter(|row| allowed(*row));
+    let mut all: Vec<Neighbour> = rows.map(|row| Neighbour { distance: probe.distance(query, row), row }).collect();
     all.sort_unstable_by(Neighbour::order);
     all.truncate(k);
     all
 }
 
 /// The share of the true neighbours that are found, over many queries, and how many walks lost their way.
-fn recall(guide: &Guide, embedding: &Embedding, allowed: impl Fn(u32) -> bool + Copy) -> (f64, usize) {
+fn recall(guide: &Guide, allowed: impl Fn(u32) -> bool + Copy) -> (f64, usize) {
     let (mut hits, mut wanted, mut lost) = (0, 0, 0);
-    for at in (0..embedding.vectors.len()).step_by(37) {
-        let query: Vec<f32> = embedding.vectors.row(at).iter().map(|x| x + 0.05).collect();
-        let truth = all(embedding, &query, 10, allowed);
-        let Some(found) = guide.nearest(embedding, &query, 10, allowed) else {
+    let probe = &guide.probe;
+    for at in (0..probe.vectors().len() as u32).step_by(37) {
+        let query: Vec<f32> = probe.row(at).iter().map(|x| x + 0.05).collect();
+        let truth = all(probe, &query, 10, allowed);
+        let Some(found) = guide.nearest(&query, 10, allowed) else {
             lost += 1;
             continue;
         };
@@ -61,62 +55,62 @@ fn recall(guide: &Guide, embedding: &Embedding, allowed: impl Fn(u32) -> bool + 
 #[test]
 fn walks_find_the_nearest_and_respect_filters() {
     for metric in [Metric::L1, Metric::L2] {
-        let embedding = embedding(points(4000), metric);
-        let graph = build::build(&embedding, &keys(4000), &Device::cpu()).unwrap().unwrap();
+        let probe = probe(points(4000), metric);
+        let graph = Graph::build(&probe, &keys(4000), &Device::cpu()).unwrap().unwrap();
         assert!(graph.recall.share >= 0.99 && graph.recall.queries == 400, "{:?}", graph.recall);
         assert!(graph.lost.len() < 10, "{:?}", graph.lost);
-        let guide = Guide::new(Arc::new(graph), &embedding, &keys(4000)).unwrap();
+        let guide = Guide::new(Arc::new(graph), probe.clone(), &keys(4000)).unwrap();
         assert!(!guide.is_stale());
-        let (share, lost) = recall(&guide, &embedding, |_| true);
+        let (share, lost) = recall(&guide, |_| true);
         assert!(share >= 0.97 && lost == 0, "{share} {lost}");
-        let (share, lost) = recall(&guide, &embedding, |row| row % 2 == 0);
+        let (share, lost) = recall(&guide, |row| row % 2 == 0);
         assert!(share >= 0.97 && lost == 0, "{share} {lost}");
         // some clusters alone: from the others the way may be too long
-        let (share, lost) = recall(&guide, &embedding, |row| row % 17 < 3);
+        let (share, lost) = recall(&guide, |row| row % 17 < 3);
         assert!(share >= 0.97 && lost < 100, "{share} {lost}");
         // what hardly anything passes is no walk
         assert!(!guide.pays(1000, 500) && guide.pays(1_000_000, 10));
-        assert!(guide.nearest(&embedding, embedding.vectors.row(0), 10, |row| row == 1).is_none(), "it lost its way");
+        assert!(guide.nearest(probe.row(0), 10, |row| row == 1).is_none(), "it lost its way");
     }
 }
 
 #[test]
 fn a_graph_serves_what_came_after_it() {
-    let before = embedding(points(3000), Metric::L2);
-    let graph = Arc::new(build::build(&before, &keys(3000), &Device::cpu()).unwrap().unwrap());
+    let before = probe(points(3000), Metric::L2);
+    let graph = Arc::new(Graph::build(&before, &keys(3000), &Device::cpu()).unwrap().unwrap());
     // a third is gone, the entry with it; 100 are new, and every composition that is left has two materials
     let entry = graph.keys[graph.entry as usize];
     let (values, known) = (points(3100), keys(3100));
     let stays = |at: usize| at >= 3000 || (!at.is_multiple_of(3) && known[at] != entry);
     let left: Vec<usize> = (0..3100).filter(|at| stays(*at)).flat_map(|at| [at, at]).collect();
-    let after = embedding(left.iter().flat_map(|at| &values[at * DIMS..][..DIMS]).copied().collect(), Metric::L2);
+    let after = probe(left.iter().flat_map(|at| &values[at * DIMS..][..DIMS]).copied().collect(), Metric::L2);
     let keys: Vec<u64> = left.iter().map(|at| known[*at]).collect();
-    let guide = Guide::new(Arc::clone(&graph), &after, &keys).unwrap();
+    let guide = Guide::new(Arc::clone(&graph), after.clone(), &keys).unwrap();
     assert!(guide.is_stale(), "a third is gone");
-    let (share, lost) = recall(&guide, &after, |_| true);
+    let (share, lost) = recall(&guide, |_| true);
     assert!(share >= 0.97 && lost == 0, "{share} {lost}");
-    let new = after.vectors.row(left.len() - 1).to_vec();
-    let found = guide.nearest(&after, &new, 2, |_| true).unwrap();
+    let new = after.row(left.len() as u32 - 1);
+    let found = guide.nearest(new, 2, |_| true).unwrap();
     let last = left.len() as u32 - 1;
     assert_eq!(found.iter().map(|one| one.row).collect::<Vec<_>>(), [last - 1, last], "the new one and its twin");
     // nothing of it is left
     let other: Vec<u64> = (0..left.len() as u64).collect();
-    assert!(Guide::new(graph, &after, &other).is_none());
+    assert!(Guide::new(graph, after, &other).is_none());
 }
 
 #[test]
 fn nodes_that_no_walk_finds_are_looked_at_one_by_one() {
-    let embedding = embedding(points(500), Metric::L2);
-    let mut graph = build::build(&embedding, &keys(500), &Device::cpu()).unwrap().unwrap();
+    let probe = probe(points(500), Metric::L2);
+    let mut graph = Graph::build(&probe, &keys(500), &Device::cpu()).unwrap().unwrap();
     let lost = (graph.entry + 1) % 500;
     // no link leads there
     for layer in &mut graph.layers {
-        layer.links.iter_mut().filter(|to| **to == lost).for_each(|to| *to = graph.entry);
+        layer.all.iter_mut().filter(|to| **to == lost).for_each(|to| *to = graph.entry);
     }
     let row = keys(500).iter().position(|key| *key == graph.keys[lost as usize]).unwrap();
     let nearest = |graph: Graph| {
-        let guide = Guide::new(Arc::new(graph), &embedding, &keys(500)).unwrap();
-        guide.nearest(&embedding, embedding.vectors.row(row), 1, |_| true).unwrap()[0].row as usize
+        let guide = Guide::new(Arc::new(graph), probe.clone(), &keys(500)).unwrap();
+        guide.nearest(probe.row(row as u32), 1, |_| true).unwrap()[0].row as usize
     };
     assert_ne!(nearest(Graph { lost: Vec::new(), ..graph.clone() }), row);
     assert_eq!(nearest(Graph { lost: vec![lost], ..graph }), row);

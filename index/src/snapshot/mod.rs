@@ -17,7 +17,7 @@ use datasets::property::Property;
 use datasets::table::DataFile;
 
 use crate::belief::{At, Beliefs, Ground};
-use crate::embedding::Embeddings;
+use crate::embedding::{Embeddings, Graphs};
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 use crate::prediction::ground::Compositions;
@@ -66,6 +66,7 @@ pub struct Snapshot {
     pub(crate) filters: Cache<(Scope, String), gpu::Mask>,
     pub(crate) merits: Cache<(Scope, String), Beliefs>,
     pub(crate) embeddings: Embeddings,
+    pub(crate) graphs: OnceLock<Arc<Graphs>>,
     pub(crate) compositions: OnceLock<Compositions>,
     pub(crate) predictions: OnceLock<Arc<Predictions>>,
     pub(crate) predicted: Columns,
@@ -178,6 +179,7 @@ impl Snapshot {
             filters: Cache::new(64),
             merits: Cache::new(32),
             embeddings: Embeddings::default(),
+            graphs: OnceLock::new(),
             compositions: OnceLock::new(),
             predictions: OnceLock::new(),
             predicted: Columns::default(),
