@@ -14,10 +14,6 @@ use clap::Parser as _;
 use crate::arguments::{Arguments, Command};
 use crate::output::Failure;
 
-/// Records are many small texts: taking and giving back memory is a good part of reading them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     without_display();
     let arguments = Arguments::parse();

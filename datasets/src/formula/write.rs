@@ -106,9 +106,13 @@ fn place(element: Element, acid: bool) -> f64 {
 
 fn push(text: &mut String, symbol: &str, amount: u64) {
     text.push_str(symbol);
-    if amount != 1 {
+    match amount {
+        1 => {}
+        2..=9 => text.push((b'0' + amount as u8) as char),
         // writing to a String cannot fail
-        let _ = write!(text, "{amount}");
+        _ => {
+            let _ = write!(text, "{amount}");
+        }
     }
 }
 

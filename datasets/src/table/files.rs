@@ -168,10 +168,12 @@ pub(crate) fn writer_properties(effort: Effort) -> Result<WriterPropertiesBuilde
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROWS_PER_FILE))
+        .set_statistics_enabled(EnabledStatistics::None)
         // the first and the last id of a file, whole: they say which files a record may lie in
         .set_statistics_truncate_length(None);
-    for column in ["formula_given", "name", "smiles", "structure"] {
-        properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
+    // a reader may pass over files by these; values of all properties stand in one column, whose bounds say nothing
+    for column in ["id", "formula", "space_group", "class"] {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::Page);
     }
     // values and identities hardly repeat, so a dictionary is a loss: the bytes of numbers compress in planes, and
     // sorted texts by what they share with the one before

@@ -118,6 +118,7 @@ pub struct Notes {
     most_sampled: Option<u32>,
     buffer: Vec<u8>,
     source: Option<(Arc<str>, u64)>,
+    dataset: (String, u64),
 }
 
 impl Notes {
@@ -233,7 +234,7 @@ impl Notes {
     /// A hash of what the record speaks about, with all that may tell it from others of the same composition.
     fn about(&mut self, record: &Record, own_ids: bool) -> u64 {
         let plain = content_hash(record.formula.as_deref().unwrap_or_default().as_bytes());
-        let plain = mixed(plain, content_hash(dataset_of(&record.id).as_bytes()));
+        let plain = mixed(plain, self.dataset(&record.id));
         if record.smiles.is_none()
             && record.name.is_none()
             && record.attributes.is_empty()
@@ -273,6 +274,17 @@ impl Notes {
             }
         }
         mixed(plain, content_hash(buffer))
+    }
+
+    /// A hash of the dataset of a record, which is mostly that of the record before.
+    fn dataset(&mut self, id: &str) -> u64 {
+        let (known, hash) = &self.dataset;
+        if id.strip_prefix(known.as_str()).is_none_or(|rest| !rest.starts_with('/')) {
+            let dataset = dataset_of(id);
+            self.dataset = (dataset.to_owned(), content_hash(dataset.as_bytes()));
+            return self.dataset.1;
+        }
+        *hash
     }
 
     fn source(&mut self, source: &Arc<str>) -> u64 {

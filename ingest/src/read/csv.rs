@@ -193,21 +193,24 @@ impl Text {
         Ok(out)
     }
 
-    fn line_ends(&mut self, bytes: Vec<u8>) -> Vec<u8> {
-        if !self.after_return && memchr(b'\r', &bytes).is_none() {
-            self.last = bytes.last().copied().or(self.last);
-            return bytes;
-        }
-        let mut out = Vec::with_capacity(bytes.len() + 1);
-        for byte in bytes {
-            let second_of_two = byte == b'\n' && self.after_return;
-            self.after_return = byte == b'\r';
-            if !second_of_two {
-                out.push(if byte == b'\r' { b'\n' } else { byte });
+    /// Each line end as one byte, in place.
+    fn line_ends(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let Some(&last) = bytes.last() else { return bytes };
+        let (mut from, mut to) = (usize::from(self.after_return && bytes[0] == b'\n'), 0);
+        self.after_return = last == b'\r';
+        if from > 0 || memchr(b'\r', &bytes).is_some() {
+            while let Some(length) = memchr(b'\r', &bytes[from..]) {
+                let end = from + length;
+                bytes.copy_within(from..end, to);
+                bytes[to + length] = b'\n';
+                to += length + 1;
+                from = end + 1 + usize::from(bytes.get(end + 1) == Some(&b'\n'));
             }
+            bytes.copy_within(from.., to);
+            bytes.truncate(to + bytes.len() - from);
         }
-        self.last = out.last().copied().or(self.last);
-        out
+        self.last = bytes.last().copied().or(self.last);
+        bytes
     }
 }
 
@@ -234,7 +237,7 @@ impl Source for Splitter {
         loop {
             cutter.scan(&self.rest);
             if let Some(end) = cutter.last_end.filter(|_| self.rest.len() >= self.chunk_bytes) {
-                return Some(Box::new(self.give(end)));
+                return Some(self.give(end, None));
             }
             if cutter.last_end.is_none() && self.rest.len() > MAX_ROW_BYTES {
                 return Some(Box::new(self.skip_row()));
@@ -244,7 +247,7 @@ impl Source for Splitter {
                     self.ended = true;
                     // a quote that is open at the end belongs to the last row
                     let whole = self.rest.len();
-                    return (whole > 0).then(|| Box::new(self.give(whole)) as Box<dyn Chunk>);
+                    return (whole > 0).then(|| self.give(whole, None));
                 }
                 Ok(more) if self.rest.is_empty() => self.rest = more,
                 Ok(more) => self.rest.extend_from_slice(&more),
@@ -253,10 +256,8 @@ impl Source for Splitter {
                     let end = cutter.last_end.unwrap_or_default();
                     let lines = count(&self.rest[..end]);
                     let line = self.line + lines;
-                    let mut chunk = self.give(end);
-                    let raw = Some(std::mem::take(&mut self.rest)).filter(|raw| !raw.is_empty());
-                    chunk.failed = Some(BadRow { line, why: format!("reading failed here: {e}"), raw });
-                    return Some(Box::new(chunk));
+                    let raw = Some(self.rest.split_off(end)).filter(|raw| !raw.is_empty());
+                    return Some(self.give(end, Some(BadRow { line, why: format!("reading failed here: {e}"), raw })));
                 }
             }
         }
@@ -264,12 +265,21 @@ impl Source for Splitter {
 }
 
 impl Splitter {
-    fn give(&mut self, end: usize) -> CsvChunk {
+    /// The rows up to `end`; trouble behind them comes last.
+    fn give(&mut self, end: usize, failed: Option<BadRow>) -> Box<dyn Chunk> {
         let rest = self.rest.split_off(end);
         let bytes = std::mem::replace(&mut self.rest, rest);
-        let first_line = self.line;
+        let line = self.line;
         self.line += count(&bytes);
-        CsvChunk::new(bytes, first_line, self.separator, self.width)
+        let (separator, width) = (self.separator, self.width);
+        if !separator.is_ascii() || memchr(b'"', &bytes).is_some() {
+            return Box::new(CsvChunk { failed, ..CsvChunk::new(bytes, line, separator, width) });
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => Box::new(BareChunk { text, separator, at: 0, line, width, failed }),
+            // row by row, to say which are bad
+            Err(bad) => Box::new(CsvChunk { failed, ..CsvChunk::new(bad.into_bytes(), line, separator, width) }),
+        }
     }
 
     /// Passes over a row that is too long, up to the next line end.
@@ -373,6 +383,56 @@ impl Cutter {
     }
 }
 
+/// Whole rows of text without quotes, not yet split into cells: each separator ends a cell.
+struct BareChunk {
+    text: String,
+    separator: u8,
+    at: usize,
+    line: u64,
+    width: usize,
+    failed: Option<BadRow>,
+}
+
+impl Chunk for BareChunk {
+    fn next_row(&mut self, row: &mut Row) -> Option<Result<(), BadRow>> {
+        let bytes = self.text.as_bytes();
+        // empty lines are no rows
+        while bytes.get(self.at) == Some(&b'\n') {
+            self.at += 1;
+            self.line += 1;
+        }
+        if self.at == bytes.len() {
+            return self.failed.take().map(Err);
+        }
+        (row.line, row.raw) = (self.line, None);
+        row.cells.clear();
+        let (start, mut cell) = (self.at, self.at);
+        let end = loop {
+            let byte = bytes.get(self.at).copied().unwrap_or(b'\n');
+            if byte == self.separator || byte == b'\n' {
+                row.cells.push_field(&self.text[cell..self.at]);
+                if byte == b'\n' {
+                    break self.at;
+                }
+                cell = self.at + 1;
+            }
+            self.at += 1;
+        };
+        self.at = bytes.len().min(end + 1);
+        self.line += 1;
+        if row.cells.len() == self.width {
+            return Some(Ok(()));
+        }
+        let raw = &bytes[start..self.at];
+        let raw = Some(raw[..raw.len().min(RAW_BYTES)].to_vec());
+        Some(Err(BadRow { line: row.line, why: wrong_width(row.cells.len(), self.width), raw }))
+    }
+}
+
+fn wrong_width(cells: usize, width: usize) -> String {
+    format!("{cells} cells where the header has {width}")
+}
+
 /// Whole rows, not yet split into cells.
 struct CsvChunk {
     reader: csv::Reader<Cursor<Vec<u8>>>,
@@ -417,7 +477,7 @@ impl Chunk for CsvChunk {
                 if row.cells.len() == self.width {
                     return Some(Ok(()));
                 }
-                let why = format!("{} cells where the header has {}", row.cells.len(), self.width);
+                let why = wrong_width(row.cells.len(), self.width);
                 Some(Err(BadRow { line: row.line, why, raw: self.raw() }))
             }
             Err(e) => {

@@ -7,6 +7,7 @@ mod nuclide;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datasets::element::Element;
@@ -246,15 +247,15 @@ impl Layout<'_> {
         let formula_given = (!says_no_more).then(|| given.to_owned());
         let attributes: BTreeMap<String, String> =
             self.attributes.iter().filter_map(|(key, position)| Some((key.clone(), text(Some(*position))?))).collect();
-        let source_id = self.source_id(row, reduced.as_deref());
-        if source_id.split('/').all(str::is_empty) {
+        record.id.clear();
+        record.id.push_str(&self.mapping.dataset.name);
+        record.id.push('/');
+        if !self.write_source_id(row, reduced.as_deref(), &mut record.id) {
             let why = format!("the columns of the record id ({}) are empty", self.mapping.file.record.id.join(", "));
             let mend = "fill in one of them, or name other columns in [record] id";
             flagged.truncate(before);
             return Err(vec![place.finding(Severity::Refused, Code::NoIdentity, (None, None), why, mend)]);
         }
-        record.id.clear();
-        [&self.mapping.dataset.name, "/", &source_id].into_iter().for_each(|part| record.id.push_str(part));
         record.name = name;
         record.formula_given = formula_given;
         record.formula = reduced;
@@ -295,23 +296,26 @@ impl Layout<'_> {
         self.mapping.property(&m.property)
     }
 
-    fn source_id(&self, row: &Row, reduced: Option<&str>) -> String {
+    /// Writes what tells the row from others of its dataset; `false` where that is nothing.
+    fn write_source_id(&self, row: &Row, reduced: Option<&str>, id: &mut String) -> bool {
         if self.id.is_empty() {
             // cells are joined by a character that no cell of a CSV file means anything by
             let joined = row.cells.iter().collect::<Vec<_>>().join("\u{1f}");
-            return format!("{:016x}", datasets::record::content_hash(joined.as_bytes()));
+            // writing to a String cannot fail
+            let _ = write!(id, "{:016x}", datasets::record::content_hash(joined.as_bytes()));
+            return true;
         }
-        let mut parts = String::new();
+        let start = id.len();
         for (at, part) in self.id.iter().enumerate() {
             if at > 0 {
-                parts.push('/');
+                id.push('/');
             }
-            parts.push_str(match part {
+            id.push_str(match part {
                 IdPart::Formula => reduced.unwrap_or_default(),
                 IdPart::Column(position) => self.cell(row, *position).unwrap_or_default(),
             });
         }
-        parts
+        id[start..].bytes().any(|byte| byte != b'/')
     }
 }
 
