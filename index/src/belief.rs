@@ -1,8 +1,8 @@
 //! Many measurements → one belief: mean and standard deviation on the property's axis, with its evidence.
 //!
 //! Of several measurements the best evidence counts; of those the ones nearest to the wanted temperature; of those the
-//! median. Their spread goes into the standard deviation. Temperatures are never averaged away; other conditions are not
-//! told apart.
+//! numbers, and bounds (`<27`) only where there is no number; of those the median. Their spread goes into the standard
+//! deviation. Temperatures are never averaged away; other conditions are not told apart.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -226,6 +226,11 @@ impl Ground<'_> {
         let property = self.measurements.of_property(key);
         let mut beliefs = Beliefs::default();
         let mut group: Vec<Entry> = Vec::new();
+        let stated = self.measurements.stated_within(property.clone());
+        let is_bound = |entry: &Entry| {
+            let found = stated.binary_search_by_key(&entry.index, |stated| stated.entry);
+            found.is_ok_and(|at| !stated[at].bound.is_nan())
+        };
         let mut rows = self.rows(property.clone());
         // phases have entries of their own, or inherit
         let phases: Vec<u32> = (0..self.materials.len() as u32)
@@ -254,7 +259,7 @@ impl Ground<'_> {
             if parent != u32::MAX && self.is_member(row) {
                 self.collect(self.measurements.of_material(property.clone(), parent), true, at, &mut group);
             }
-            if let Some(belief) = merge(&mut group, axis) {
+            if let Some(belief) = merge(&mut group, axis, is_bound) {
                 beliefs.push(row, belief);
             }
         }
@@ -311,7 +316,7 @@ struct Entry {
     inherited: bool,
 }
 
-fn merge(group: &mut Vec<Entry>, axis: Axis) -> Option<Belief> {
+fn merge(group: &mut Vec<Entry>, axis: Axis, is_bound: impl Fn(&Entry) -> bool) -> Option<Belief> {
     if let [only] = group.as_slice() {
         let mean = axis.to_axis(only.value);
         return Some(Belief {
@@ -335,6 +340,10 @@ fn merge(group: &mut Vec<Entry>, axis: Axis) -> Option<Belief> {
     let nearer = |a: (f64, f64), b: (f64, f64)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1));
     let (_, nearest) = group.iter().map(place).min_by(|a, b| nearer(*a, *b))?;
     group.retain(|e| (e.temperature - nearest).abs() <= SAME_TEMPERATURE_K);
+    // a bound says where the value is not; beside a number it adds nothing that the number does not say
+    if !group.iter().all(&is_bound) {
+        group.retain(|e| !is_bound(e));
+    }
     group.sort_unstable_by(|a, b| a.value.total_cmp(&b.value).then(a.index.cmp(&b.index)));
     let n = group.len();
     let (low, high) = (&group[(n - 1) / 2], &group[n / 2]);

@@ -75,7 +75,7 @@ fn deviation(m: &Measurement) -> Option<f64> {
     Some(sd.max(1e-6 * (on_axis(high) - on_axis(low))).max(1e-4 * on_axis(m.value).abs()))
 }
 
-/// Best evidence, then the phase's own, then nearest in temperature, then the median.
+/// Best evidence, then the phase's own, then nearest in temperature, then numbers before bounds, then the median.
 fn believe(key: &str, own: &[&Measurement], formula: &[&Measurement], at: Option<(f64, f64)>) -> Option<Belief> {
     let wanted = at.map_or(298.15, |(kelvin, _)| kelvin);
     let mut all: Vec<(&Measurement, f64, f64, bool)> = Vec::new();
@@ -97,6 +97,9 @@ fn believe(key: &str, own: &[&Measurement], formula: &[&Measurement], at: Option
     near.sort_by(|a, b| a.partial_cmp(b).unwrap());
     // 20 °C, 25 °C and 300 K are one condition, 8 K wide
     all.retain(|(m, ..)| (kelvins(m) - near[0].1).abs() <= 8.0);
+    if all.iter().any(|(m, ..)| !m.conditions.contains_key("censored")) {
+        all.retain(|(m, ..)| !m.conditions.contains_key("censored"));
+    }
     all.sort_by(|a, b| a.0.value.total_cmp(&b.0.value));
     let n = all.len();
     let places: Vec<f64> = all.iter().map(|(m, ..)| on_axis(key, m.value)).collect();

