@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::error::ArrowError;
+use serde::Serialize;
 
 use crate::candidate::{BeliefAnswer, Candidate, SuggestAnswer, Verdict};
 use crate::screen::{ScreenAnswer, ScreenResult};
 use crate::similar::{SimilarAnswer, SimilarCandidate};
+use crate::stated::StatedAnswer;
 
 /// The candidates as one batch. The columns of a target are named by its property: `band_gap`, `band_gap_unit`,
-/// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`.
+/// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`, `band_gap_stated` (see [`stated`]).
 ///
 /// # Errors
 /// None for an answer of this program; the columns would have to differ in length.
@@ -42,6 +44,7 @@ pub fn batch(answer: &SuggestAnswer) -> Result<RecordBatch, ArrowError> {
         columns.push((format!("{label}_evidence"), text(&|c| Some(c.targets[i].evidence.to_string()))));
         columns.push((format!("{label}_verdict"), text(&|c| Some(word(c.targets[i].verdict).to_owned()))));
         columns.push((format!("{label}_record"), text(&|c| c.targets[i].record.clone())));
+        columns.push((format!("{label}_stated"), text(&|c| stated(c.targets[i].temperature_k, &c.targets[i].stated))));
     }
     columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
@@ -87,7 +90,7 @@ pub fn screened(answer: &ScreenAnswer) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 /// Neighbours as one batch. The columns of a property are named by its key: `band_gap`, `band_gap_unit`, `band_gap_sd`,
-/// `band_gap_evidence`, `band_gap_record`; empty where the neighbour has no known value.
+/// `band_gap_evidence`, `band_gap_record`, `band_gap_stated` (see [`stated`]); empty where the neighbour has no known value.
 ///
 /// # Errors
 /// None for an answer of this program; the columns would have to differ in length.
@@ -128,9 +131,24 @@ pub fn neighbours(answer: &SimilarAnswer) -> Result<RecordBatch, ArrowError> {
         columns.push((format!("{key}_sd"), number(&|p| p.sd)));
         columns.push((format!("{key}_evidence"), text(&|c| of(c, key).map(|p| p.evidence.to_string()))));
         columns.push((format!("{key}_record"), text(&|c| of(c, key).map(|p| p.record.clone()))));
+        columns.push((format!("{key}_stated"), text(&|c| of(c, key).and_then(|p| stated(p.temperature_k, &p.stated)))));
     }
     columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// What a source states beside a value, as the JSON object that it is in other answers: temperature, pressure, other
+/// conditions, a bound. None where it states nothing.
+fn stated(temperature_k: Option<f64>, beside: &StatedAnswer) -> Option<String> {
+    #[derive(Serialize)]
+    struct Beside<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        temperature_k: Option<f64>,
+        #[serde(flatten)]
+        beside: &'a StatedAnswer,
+    }
+    let text = serde_json::to_string(&Beside { temperature_k, beside }).ok()?;
+    (text != "{}").then_some(text)
 }
 
 /// The word of a verdict.

@@ -67,6 +67,12 @@ fn conditions_and_bounds_are_shown_with_their_values() {
     for words in ["0.0135 ± 0.0135 (stated as <0.027)", "2 GPa, direction [100]", "873.15 K, direction [111]"] {
         assert!(answer.contains(words), "no {words} in: {answer}");
     }
+    let csv = lab.suggest(spec, &["--format", "csv"]).text();
+    assert!(csv.lines().next().is_some_and(|header| header.contains(",yield_strength_stated,")), "{csv}");
+    let bound = r#""qualifier"":""<"",""bound"":0.027,""given"":""<27""#;
+    for words in [bound, r#""pressure_pa"":2000000000.0"#, r#"{""temperature_k"":873.15,"#] {
+        assert_eq!(csv.lines().filter(|line| line.contains(words)).count(), 1, "{words} in: {csv}");
+    }
 }
 
 #[test]
