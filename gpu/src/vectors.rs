@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
+
 use crate::codes::Codes;
 use crate::margin::Terms;
-use crate::{GpuError, MAX_ROWS};
+use crate::{GpuError, MAX_ROWS, reference};
 
 /// How far two vectors are apart; smaller is nearer. Defined in f64 by [`crate::reference::distance`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +89,26 @@ impl Vectors {
         &self.values[row * self.dims..][..self.dims]
     }
 
+    /// The distance of each vector from a query of as many components, as [`crate::reference::distance`] has it.
+    ///
+    /// # Errors
+    /// [`GpuError::Length`] or [`GpuError::Component`], naming what is not usable.
+    pub fn distances(&self, metric: Metric, query: &[f32]) -> Result<Vec<f64>, GpuError> {
+        const N: usize = 8;
+        if query.len() != self.dims {
+            return Err(GpuError::Length { what: "query", expected: self.dims, found: query.len() });
+        }
+        check_values("query", "query", query, self.dims)?;
+        let mut distances = vec![0.0; self.len()];
+        distances.par_chunks_mut(N).enumerate().with_min_len(256).for_each(|(group, out)| {
+            // the last group is filled up
+            let row = |at: usize| self.row(group * N + at.min(out.len() - 1));
+            let all = reference::distances::<N>(metric, std::array::from_fn(row), query);
+            out.copy_from_slice(&all[..out.len()]);
+        });
+        Ok(distances)
+    }
+
     /// Makes all that searches by this metric need.
     pub(crate) fn prepare(&self, metric: Metric) {
         let terms = self.terms(metric);
@@ -147,5 +169,21 @@ mod tests {
         assert_eq!((few.len(), few.dims(), few.row(1)), (2, 2, &[1e-45, 0.0][..]));
         assert!(Vectors::new(Vec::new(), 7).unwrap().is_empty());
         assert_ne!(few.id(), Vectors::new(Vec::new(), 7).unwrap().id());
+    }
+
+    #[test]
+    fn distances_are_those_of_the_reference_however_many_there_are() {
+        let query = [0.5, -1.0, 3.0];
+        for rows in [0, 1, 7, 8, 9, 5000] {
+            let values = (0..3 * rows).map(|i| (i * 7919 % 101) as f32 / 9.0 - 5.0).collect();
+            let vectors = Vectors::new(values, 3).unwrap();
+            for metric in Metric::ALL {
+                let truth: Vec<f64> =
+                    (0..rows).map(|row| reference::distance(metric, vectors.row(row), &query)).collect();
+                assert_eq!(vectors.distances(metric, &query), Ok(truth), "{metric:?} {rows}");
+            }
+            assert!(vectors.distances(Metric::L2, &query[..2]).is_err());
+            assert!(vectors.distances(Metric::L2, &[0.0, f32::NAN, 0.0]).is_err());
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use space::predictor::COVERED_DEVIATIONS;
 
 use crate::belief::Belief;
+use crate::like::{LikeAnswer, LikeMeta};
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
 use crate::prediction::{self, NO_PICK};
@@ -57,7 +58,7 @@ pub struct Meta {
     pub exact: bool,
     /// Materials with a record in the datasets that were asked.
     pub searched: usize,
-    /// Of those, materials that match the filter.
+    /// Of those, materials that match the filter, without the one that they are to be like.
     pub matched_filter: usize,
     /// Milliseconds in the search, transport not counted.
     pub took_ms: f64,
@@ -67,6 +68,9 @@ pub struct Meta {
     /// Targets whose empty cells count as drawn from the property's population, because nothing is predicted of them: why.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unpredicted: BTreeMap<String, String>,
+    /// The likeness that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<LikeMeta>,
 }
 
 /// One candidate.
@@ -91,6 +95,9 @@ pub struct Candidate {
     pub verdict: Verdict,
     /// What is believed of each target, in the order of the spec.
     pub targets: Vec<TargetAnswer>,
+    /// How far it is from the material that it is to be like, where the spec says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub like: Option<LikeAnswer>,
     /// What is known of its stability; computed compounds may be hypothetical.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stability: BTreeMap<String, f64>,
@@ -278,6 +285,7 @@ pub fn answer(
                 .iter()
                 .filter_map(|t| Some((t.subject.label().to_owned(), t.unpredicted.clone()?)))
                 .collect(),
+            like: spec.like.as_ref().map(|like| like.meta(snapshot, &spec.mask)),
         },
         candidates,
     }
@@ -302,6 +310,7 @@ fn candidate(snapshot: &Snapshot, spec: &Resolved, rank: usize, score: f64, row:
             () => Verdict::Pass,
         },
         targets,
+        like: spec.like.as_ref().map(|like| like.answer(snapshot, &spec.scope, row)),
         stability: stability(snapshot, &spec.scope, row),
         records,
         datasets,

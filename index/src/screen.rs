@@ -40,7 +40,7 @@ const MAX_PROPERTIES: usize = 64;
 pub struct ScreenSpec {
     /// What is screened, 1 to 1,000 in one request over HTTP, 100,000 on the command line.
     pub candidates: Vec<ScreenCandidate>,
-    /// What they are to meet. Its `filter`, `limit` and `offset` choose among materials of the hub and are not for this.
+    /// What they are to meet. Its `filter`, `like`, `limit` and `offset` choose among materials of the hub and are not for this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<Spec>,
     /// Keys of properties whose values are wanted, besides those of the spec.
@@ -221,9 +221,16 @@ fn wanted(snapshot: &Snapshot, question: &ScreenSpec, viewer: Viewer) -> Result<
         let message = "a filter chooses among the materials of the hub: leave it out, or ask `suggest`";
         return Err(SpecError::new("/spec/filter", message).into());
     }
+    if spec.like.is_some() {
+        let message = "likeness ranks the materials of the hub: leave `like` out, or ask `suggest`";
+        return Err(SpecError::new("/spec/like", message).into());
+    }
     // empty cells are filled here, formula by formula
     let known = Spec { unknown: Unknown::Require, ..spec.clone() };
-    let under_spec = |e: SpecError| SpecError { pointer: format!("/spec{}", e.pointer), ..e };
+    let under_spec = |e: HubError| match e {
+        HubError::Spec(e) => SpecError { pointer: format!("/spec{}", e.pointer), ..e }.into(),
+        other => other,
+    };
     let resolved = known.resolve(snapshot, viewer).map_err(under_spec)?;
     let scope = resolved.scope.clone();
     Ok((Some(resolved), scope))

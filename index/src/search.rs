@@ -17,7 +17,8 @@ use crate::spec::{Resolved, Target, Unknown};
 
 /// How much an f32 score may differ from the f64 score, relatively. The kernels themselves are within
 /// [`reference::F32_RELATIVE_ERROR`]; rounding means, deviations ([`crate::belief::floor_sd`] keeps them above 10⁻⁴ of
-/// the mean) and window ends to f32 adds up to 1.3 % deep in a tail.
+/// the mean) and window ends to f32 adds up to 1.3 % deep in a tail. Distances ([`crate::like`]) have no deviation, but their
+/// window ends at 0, where nothing cancels.
 const ERROR: f64 = 0.03;
 
 /// Candidates in order, and how they were found.
@@ -47,15 +48,14 @@ pub struct Passing {
 /// # Errors
 /// The device refuses the query; it cannot for a resolved spec, short of a defect.
 pub fn rank(snapshot: &Snapshot, device: &Device, spec: &Resolved) -> Result<Ranking, GpuError> {
-    let n = snapshot.materials.len();
     let mut mask = spec.mask.clone();
+    let scorer = Scorer::new(snapshot, spec);
     if spec.unknown == Unknown::Require {
-        for target in &spec.targets {
-            mask.and(target.beliefs.known(spec.evidence, n))?;
+        for (beliefs, _) in &scorer.wishes {
+            mask.and(beliefs.known(spec.evidence, snapshot.materials.len()))?;
         }
     }
     let matched = mask.count();
-    let scorer = Scorer::new(snapshot, spec);
     let mut ranking = Ranking { page: Vec::new(), device: device.name().to_owned(), note: None, matched };
     if matched == 0 {
         return Ok(ranking);
@@ -99,16 +99,15 @@ pub fn meets(target: &Target, mean: f64) -> bool {
 pub struct Scorer<'a> {
     materials: usize,
     spec: &'a Resolved,
-    /// Targets in an order that does not depend on how the spec was written, so that sums are the same to the last bit.
-    order: Vec<usize>,
+    /// What is wanted, in an order that does not depend on how the spec was written, so that sums are the same to the last bit.
+    wishes: Vec<(&'a Beliefs, &'a Window)>,
 }
 
 impl<'a> Scorer<'a> {
     /// A scorer for a spec.
     pub fn new(snapshot: &Snapshot, spec: &'a Resolved) -> Scorer<'a> {
-        let mut order: Vec<usize> = (0..spec.targets.len()).collect();
-        order.sort_by(|&a, &b| {
-            let (a, b) = (&spec.targets[a], &spec.targets[b]);
+        let mut targets: Vec<&Target> = spec.targets.iter().collect();
+        targets.sort_by(|a, b| {
             let numbers = |w: &Window| [w.lo, w.hi, w.inv_tolerance, w.weight];
             let mut by_numbers = numbers(&a.window).into_iter().zip(numbers(&b.window)).map(|(x, y)| x.total_cmp(&y));
             a.subject
@@ -116,44 +115,45 @@ impl<'a> Scorer<'a> {
                 .cmp(b.subject.label())
                 .then_with(|| by_numbers.find(|o| o.is_ne()).unwrap_or(std::cmp::Ordering::Equal))
         });
-        Scorer { materials: snapshot.materials.len(), spec, order }
+        let targets = targets.into_iter().map(|target| (&*target.beliefs, &target.window));
+        let like = spec.like.iter().map(|like| (&*like.distances, &like.window));
+        Scorer { materials: snapshot.materials.len(), spec, wishes: targets.chain(like).collect() }
     }
 
     /// The score of a row; `None` where no target counts for it.
     pub fn score(&self, row: u32) -> Option<f64> {
         let (mut sum, mut weights) = (0.0, 0.0);
-        for &t in &self.order {
-            let target = &self.spec.targets[t];
-            let belief = target.beliefs.get(row, self.materials);
+        for (beliefs, window) in &self.wishes {
+            let belief = beliefs.get(row, self.materials);
             let (mean, sd) = match (belief, self.spec.unknown) {
                 (Some(b), Unknown::Ignore) if b.evidence < self.spec.evidence => continue,
                 (Some(b), _) => (b.mean, b.sd),
                 (None, Unknown::Ignore) => continue,
                 (None, _) => {
-                    let population = target.beliefs.population();
+                    let population = beliefs.population();
                     (population.median, population.spread)
                 }
             };
-            sum += target.window.weight * reference::shortfall_squared(mean, sd, &target.window);
-            weights += target.window.weight;
+            sum += window.weight * reference::shortfall_squared(mean, sd, window);
+            weights += window.weight;
         }
         (weights > 0.0).then(|| sum / weights)
     }
 
     fn device_targets(&self) -> Result<Vec<gpu::Target>, GpuError> {
-        self.order.iter().map(|&t| self.device_target(&self.spec.targets[t])).collect()
+        self.wishes.iter().map(|(beliefs, window)| self.device_target(beliefs, window)).collect()
     }
 
-    fn device_target(&self, target: &Target) -> Result<gpu::Target, GpuError> {
+    fn device_target(&self, beliefs: &Beliefs, window: &Window) -> Result<gpu::Target, GpuError> {
         let ignore = self.spec.unknown == Unknown::Ignore;
         let least = if ignore { self.spec.evidence } else { Evidence::None };
-        let population = target.beliefs.population();
+        let population = beliefs.population();
         Ok(gpu::Target {
-            column: device_column(&target.beliefs, self.materials, least)?,
-            lo: target.window.lo as f32,
-            hi: target.window.hi as f32,
-            inv_tolerance: target.window.inv_tolerance as f32,
-            weight: target.window.weight as f32,
+            column: device_column(beliefs, self.materials, least)?,
+            lo: window.lo as f32,
+            hi: window.hi as f32,
+            inv_tolerance: window.inv_tolerance as f32,
+            weight: window.weight as f32,
             missing: if ignore {
                 Missing::Ignore
             } else {

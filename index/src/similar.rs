@@ -7,19 +7,18 @@
 use std::collections::BTreeMap;
 
 use datasets::element::Element;
-use datasets::formula::Formula;
 use datasets::property::Property;
 use datasets::record::Evidence;
 use gpu::reference::Window;
-use gpu::{Device, Mask, Masks, NearestQuery};
+use gpu::{Device, GpuError, Mask, Masks, NearestQuery};
 use serde::{Deserialize, Serialize};
 
+use crate::asked::{Asked, Subjected, subject};
 use crate::belief::Belief;
 use crate::candidate::{BeliefAnswer, Identity, belief_answer, identity, stability};
-use crate::embedding::{Embedding, Encoder, Space, compose};
+use crate::embedding::{Embedding, Space};
 use crate::hnsw::Recall;
 use crate::hub::HubError;
-use crate::materials::Resolved as Named;
 use crate::scope::{Scope, Viewer};
 use crate::search;
 use crate::snapshot::Snapshot;
@@ -29,7 +28,11 @@ use crate::spec::{self, MAX_LIMIT, MAX_TARGETS, Resolved, SpecError, Subject, Ta
 const SHOWN: usize = 6;
 
 /// The least evidence of a value that is compared.
-const KNOWN: Evidence = Evidence::Derived;
+pub(crate) const KNOWN: Evidence = Evidence::Derived;
+
+/// The mend where a material has no known value.
+pub(crate) const OTHER_SPACES: &str =
+    "ask by composition, descriptors, learned or structure, or contribute a value (`ingest`)";
 
 /// A question for the materials that are like one.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -133,21 +136,6 @@ pub struct SimilarMeta {
     pub properties: Vec<BeliefAnswer>,
 }
 
-/// The material that was asked about.
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Asked {
-    /// Its id; null for a formula that the hub does not know.
-    pub material: Option<String>,
-    /// The formula as chemists write it.
-    pub formula: Option<String>,
-    /// A name or grade.
-    pub name: Option<String>,
-    /// In the space of structures: the record that states the one compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub structure: Option<String>,
-}
-
 /// One neighbour.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -181,19 +169,6 @@ pub struct SimilarCandidate {
     pub datasets: Vec<String>,
 }
 
-/// What was asked about, found in the hub.
-struct Subjected {
-    /// Where a query names it: `/material` or `/formula`.
-    pointer: &'static str,
-    /// As the query names it.
-    text: String,
-    /// Its row; none for a formula that the hub does not know, or knows several phases of.
-    row: Option<u32>,
-    /// Rows that are no neighbours because they are it.
-    own: Vec<u32>,
-    formula: Option<Formula>,
-}
-
 /// The rows that may be answered.
 struct Ground {
     scope: Scope,
@@ -217,8 +192,7 @@ pub fn similar(
     match snapshot.embedding(spec.by)? {
         Some(embedding) => by_vectors(snapshot, device, spec, subject, ground, &embedding),
         None => {
-            let mend = "ask by composition, descriptors, learned or structure, or contribute a value (`ingest`)";
-            let targets = compared(snapshot, &ground.scope, &subject, None, mend)?;
+            let targets = compared(snapshot, &ground.scope, &subject, None, OTHER_SPACES)?;
             by_properties(snapshot, device, &subject, ground, targets, spec.limit)
         }
     }
@@ -277,52 +251,6 @@ fn elements(symbols: &[String]) -> Result<u128, SpecError> {
     Ok(bits)
 }
 
-fn subject(
-    snapshot: &Snapshot,
-    viewer: Viewer,
-    material: Option<&str>,
-    formula: Option<&str>,
-) -> Result<Subjected, HubError> {
-    let materials = &snapshot.materials;
-    let visible = snapshot.visible(viewer);
-    let seen = snapshot.members(&visible);
-    match (material, formula) {
-        (Some(text), None) => {
-            let row = match materials.resolve(text, &seen, &visible) {
-                Named::Row(row) => row,
-                Named::Ambiguous(ids) => return Err(HubError::ambiguous(snapshot, &visible, text, ids)),
-                Named::Unknown(closest) => return Err(HubError::NoMaterial { text: text.to_owned(), closest }),
-            };
-            let parent = materials.parent[row as usize];
-            let mut own = vec![row];
-            if parent != u32::MAX {
-                own.push(parent);
-            } else if materials.space_group[row as usize] == 0 {
-                let below = materials.below(materials.id.value(row as usize));
-                own.extend(below.filter(|phase| materials.parent[*phase as usize] == row));
-            }
-            let formula = materials.parsed(row as usize);
-            Ok(Subjected { pointer: "/material", text: text.to_owned(), row: Some(row), own, formula })
-        }
-        (None, Some(text)) => {
-            let formula = Formula::parse(text).map_err(|e| SpecError::new("/formula", e.to_string()))?;
-            let reduced = formula.reduced();
-            let mut own: Vec<u32> = materials.row(&reduced).into_iter().chain(materials.below(&reduced)).collect();
-            own.retain(|row| seen.get(*row as usize));
-            let row = match own.as_slice() {
-                [one] => Some(*one),
-                [first, ..] if materials.id.value(*first as usize) == reduced => Some(*first),
-                _ => None,
-            };
-            Ok(Subjected { pointer: "/formula", text: text.to_owned(), row, own, formula: Some(formula) })
-        }
-        (None, None) => {
-            Err(SpecError::new("", "say which `material` of the hub, or which `formula`, is asked about").into())
-        }
-        (Some(_), Some(_)) => Err(SpecError::new("/formula", "give either a `material` or a `formula`").into()),
-    }
-}
-
 fn ground(
     snapshot: &Snapshot,
     viewer: Viewer,
@@ -334,45 +262,6 @@ fn ground(
     Ok(Ground { scope, mask, searched })
 }
 
-impl Subjected {
-    fn asked(&self, snapshot: &Snapshot, visible: &Scope) -> Asked {
-        let materials = &snapshot.materials;
-        Asked {
-            material: self.row.map(|row| materials.id.value(row as usize).to_owned()),
-            formula: self.formula.as_ref().map(Formula::display),
-            name: self.row.and_then(|row| materials.name(row as usize, visible)).map(str::to_owned),
-            structure: None,
-        }
-    }
-
-    /// The row that has a place in a space: its own, or for a formula that of its only phase with one.
-    fn placed(
-        &self,
-        snapshot: &Snapshot,
-        scope: &Scope,
-        is_placed: impl Fn(u32) -> bool,
-    ) -> Result<Option<u32>, HubError> {
-        let materials = &snapshot.materials;
-        if let Some(row) = self.row.filter(|row| materials.space_group[*row as usize] != 0 || is_placed(*row)) {
-            return Ok(Some(row));
-        }
-        match self.own.iter().copied().filter(|row| is_placed(*row)).collect::<Vec<_>>().as_slice() {
-            [] => Ok(self.row),
-            [one] => Ok(Some(*one)),
-            several => Err(self.ambiguous(snapshot, scope, several)),
-        }
-    }
-
-    fn ambiguous(&self, snapshot: &Snapshot, scope: &Scope, rows: &[u32]) -> HubError {
-        let ids = rows.iter().take(30).map(|row| snapshot.materials.id.value(*row as usize).to_owned()).collect();
-        HubError::ambiguous(snapshot, scope, &self.text, ids)
-    }
-
-    fn refuse(&self, message: impl Into<String>) -> HubError {
-        SpecError::new(self.pointer, message).into()
-    }
-}
-
 fn by_vectors(
     snapshot: &Snapshot,
     device: &Device,
@@ -382,23 +271,8 @@ fn by_vectors(
     embedding: &Embedding,
 ) -> Result<SimilarAnswer, HubError> {
     let scope = &ground.scope;
+    let query = subject.vector(snapshot, scope, spec.by, embedding)?;
     let sees = |record: u32| snapshot.sees(scope, record as usize);
-    let place = |row: u32| embedding.place(row, sees);
-    if matches!(embedding.encoder, Encoder::None) {
-        subject.row = subject.placed(snapshot, scope, |row| place(row).is_some())?;
-    }
-    let of_row = subject.row.and_then(place).map(|at| embedding.vectors.row(at).to_vec());
-    let composition = || subject.formula.as_ref().and_then(compose);
-    let query = match of_row {
-        Some(query) => Some(query),
-        None => composition().map(|own| embedding.encoder.encode(&own)).transpose()?.flatten(),
-    };
-    let Some(query) = query else {
-        let (text, space) = (&subject.text, spec.by);
-        return Err(
-            subject.refuse(format!("`{text}` has no place in the space of {space}, which needs {}", space.needs()))
-        );
-    };
     let matched_filter = ground.mask.count();
     let mut allowed = ground.mask;
     subject.own.iter().for_each(|row| allowed.set(*row as usize, false));
@@ -426,10 +300,7 @@ fn by_vectors(
     };
     let found = nearest.into_iter();
     let found: Vec<(f64, u32)> = found.map(|n| (n.distance * embedding.unit, embedding.rows[n.row as usize])).collect();
-    let structure = |row: u32| {
-        let record = embedding.records.get(place(row)?)?;
-        Some(snapshot.records.id.value(*record as usize).to_owned())
-    };
+    let structure = |row: u32| embedding.structure(snapshot, scope, row);
     let shown = subject.row.map(|row| known_properties(snapshot, scope, row)).filter(|known| !known.is_empty());
     let candidates = found.into_iter().enumerate().map(|(i, (distance, row))| {
         let own = shown.is_none().then(|| known_properties(snapshot, scope, row));
@@ -459,8 +330,35 @@ fn by_vectors(
     })
 }
 
+/// Targets that want exactly these values, and the materials that have one of them at all.
+pub(crate) fn exactly(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    values: &[(&'static Property, Belief)],
+) -> Result<(Vec<Target>, Mask), GpuError> {
+    let n = snapshot.materials.len();
+    let mut shares = Mask::none(n);
+    let mut targets = Vec::new();
+    for (property, belief) in values {
+        let beliefs = snapshot.beliefs(scope, property, None);
+        shares.or(beliefs.known(KNOWN, n))?;
+        let inv_tolerance = 1.0 / beliefs.population().spread;
+        targets.push(Target {
+            subject: Subject::Property(property),
+            beliefs,
+            window: Window { lo: belief.mean, hi: belief.mean, inv_tolerance, weight: 1.0 },
+            required: false,
+            unit: property.unit.clone(),
+            shown: None,
+            at: None,
+            unpredicted: None,
+        });
+    }
+    Ok((targets, shares))
+}
+
 /// The properties that are compared, with what is believed of the asked material.
-fn compared(
+pub(crate) fn compared(
     snapshot: &Snapshot,
     scope: &Scope,
     subject: &Subjected,
@@ -513,33 +411,23 @@ fn by_properties(
     compared: Vec<(&'static Property, Belief)>,
     limit: usize,
 ) -> Result<SimilarAnswer, HubError> {
-    let n = snapshot.materials.len();
     let Ground { scope, mut mask, searched } = ground;
     let matched_filter = mask.count();
-    let mut shares = Mask::none(n);
-    let mut targets = Vec::new();
-    for (property, belief) in &compared {
-        let beliefs = snapshot.beliefs(&scope, property, None);
-        shares.or(beliefs.known(KNOWN, n))?;
-        let inv_tolerance = 1.0 / beliefs.population().spread;
-        let window = Window { lo: belief.mean, hi: belief.mean, inv_tolerance, weight: 1.0 };
-        let (subject, unit) = (Subject::Property(property), property.unit.clone());
-        targets.push(Target {
-            subject,
-            beliefs,
-            window,
-            required: false,
-            unit,
-            shown: None,
-            at: None,
-            unpredicted: None,
-        });
-    }
+    let (targets, shares) = exactly(snapshot, &scope, &compared)?;
     mask.and(&shares)?;
     subject.own.iter().for_each(|row| mask.set(*row as usize, false));
     let asked = subject.asked(snapshot, &scope);
-    let spec =
-        Resolved { targets, scope, mask, unknown: Unknown::Predict, evidence: KNOWN, limit, offset: 0, searched };
+    let spec = Resolved {
+        targets,
+        like: None,
+        scope,
+        mask,
+        unknown: Unknown::Predict,
+        evidence: KNOWN,
+        limit,
+        offset: 0,
+        searched,
+    };
     let ranking = search::rank(snapshot, device, &spec)?;
     let mut found: Vec<(f64, u32)> = ranking.page.iter().map(|(score, row)| (score.sqrt(), *row)).collect();
     // the root may make equal what was not

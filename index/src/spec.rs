@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::belief::{At, Beliefs};
+use crate::hub::HubError;
+use crate::like::{Like, LikeSpec};
 use crate::merit::Merit;
 use crate::scope::{Scope, Viewer};
 use crate::snapshot::Snapshot;
@@ -22,13 +24,20 @@ pub const MAX_DEPTH: usize = 10_000;
 /// How far from the asked temperature a value may be measured and still count, K, unless the target says otherwise.
 pub const DEFAULT_TEMPERATURE_TOLERANCE_K: f64 = 50.0;
 
+/// What may cost 1: devices tell apart what lies between.
+pub(crate) const TOLERANCES: std::ops::RangeInclusive<f64> = 1e-15..=1e15;
+
 /// A target spec, as users write it.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// What is wanted, 1 to 64 targets.
+    /// What is wanted, at most 64 targets, `like` counted; at least one, or else `like`.
+    #[serde(default)]
     pub targets: Vec<TargetSpec>,
+    /// Which material the candidates are to be like, and how much that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<LikeSpec>,
     /// Which materials may be candidates, in the OPTIMADE filter language over material fields and property keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
@@ -270,9 +279,11 @@ pub struct Target {
 pub struct Resolved {
     /// The targets, in the order of the spec.
     pub targets: Vec<Target>,
+    /// Likeness to a material.
+    pub like: Option<Like>,
     /// The datasets that may count.
     pub scope: Scope,
-    /// Materials that may be candidates: of the scope, and matching the filter.
+    /// Materials that may be candidates: of the scope, matching the filter, and not the one that they are to be like.
     pub mask: gpu::Mask,
     /// What an empty cell counts as.
     pub unknown: Unknown,
@@ -290,13 +301,41 @@ impl Spec {
     /// Checks the spec and resolves it against a snapshot.
     ///
     /// # Errors
-    /// [`SpecError`], with a pointer to the part that is to blame.
-    pub fn resolve(&self, snapshot: &Snapshot, viewer: Viewer) -> Result<Resolved, SpecError> {
-        if self.targets.is_empty() {
-            return Err(SpecError::new("/targets", "a spec needs at least one target"));
+    /// [`HubError::Spec`], with a pointer to the part that is to blame; others where the space of `like` cannot be made.
+    pub fn resolve(&self, snapshot: &Snapshot, viewer: Viewer) -> Result<Resolved, HubError> {
+        self.check()?;
+        let scope = scope(snapshot, viewer, self.datasets.as_deref())?;
+        let (mut mask, searched) = candidates(snapshot, &scope, self.filter.as_deref())?;
+        let targets = self
+            .targets
+            .par_iter()
+            .enumerate()
+            .map(|(i, target)| target.resolve(i, snapshot, &scope, self))
+            .collect::<Result<_, _>>()?;
+        let like = self.like.as_ref().map(|like| like.resolve(snapshot, viewer, &scope)).transpose()?;
+        like.iter().flat_map(|like| &like.own).for_each(|row| mask.set(*row as usize, false));
+        Ok(Resolved {
+            targets,
+            like,
+            scope,
+            mask,
+            unknown: self.unknown,
+            evidence: self.evidence,
+            limit: self.limit,
+            offset: self.offset,
+            searched,
+        })
+    }
+
+    /// What can be said without a look at the hub.
+    fn check(&self) -> Result<(), SpecError> {
+        let (targets, likes) = (self.targets.len(), usize::from(self.like.is_some()));
+        if targets + likes == 0 {
+            return Err(SpecError::new("/targets", "a spec needs at least one target, or `like`"));
         }
-        if self.targets.len() > MAX_TARGETS {
-            return Err(SpecError::new("/targets", format!("{} targets; at most {MAX_TARGETS}", self.targets.len())));
+        if targets + likes > MAX_TARGETS {
+            let and = if likes == 0 { "" } else { " and `like`" };
+            return Err(SpecError::new("/targets", format!("{targets} targets{and}; at most {MAX_TARGETS}")));
         }
         if !(1..=MAX_LIMIT).contains(&self.limit) {
             return Err(SpecError::new("/limit", format!("{} is not within 1 to {MAX_LIMIT}", self.limit)));
@@ -311,25 +350,17 @@ impl Spec {
                 "`none` is no evidence: say measured, computed, derived or predicted",
             ));
         }
-        let scope = scope(snapshot, viewer, self.datasets.as_deref())?;
-        let (mask, searched) = candidates(snapshot, &scope, self.filter.as_deref())?;
-        let targets = self
-            .targets
-            .par_iter()
-            .enumerate()
-            .map(|(i, target)| target.resolve(i, snapshot, &scope, self))
-            .collect::<Result<_, _>>()?;
-        Ok(Resolved {
-            targets,
-            scope,
-            mask,
-            unknown: self.unknown,
-            evidence: self.evidence,
-            limit: self.limit,
-            offset: self.offset,
-            searched,
-        })
+        Ok(())
     }
+}
+
+/// How much the part of a spec at `pointer` counts.
+pub(crate) fn weight(given: Option<f64>, pointer: &str) -> Result<f64, SpecError> {
+    let weight = given.unwrap_or(1.0);
+    if (1e-6..=1e6).contains(&weight) {
+        return Ok(weight);
+    }
+    Err(SpecError::new(format!("{pointer}/weight"), format!("{weight} is not within 1e-6 to 1e6")))
 }
 
 /// The materials of a scope that match a filter, and how many the scope has.
@@ -399,10 +430,7 @@ impl TargetSpec {
         };
         let (min, max) = (number(self.min, "/min")?, number(self.max, "/max")?);
         let (value, tolerance) = (number(self.value, "/value")?, number(self.tolerance, "/tolerance")?);
-        let weight = self.weight.unwrap_or(1.0);
-        if !(1e-6..=1e6).contains(&weight) {
-            return Err(SpecError::new(here("/weight"), format!("{weight} is not within 1e-6 to 1e6")));
-        }
+        let weight = weight(self.weight, &here(""))?;
         if tolerance.is_some_and(|t| t <= 0.0) {
             return Err(SpecError::new(here("/tolerance"), "must be above 0"));
         }
@@ -489,7 +517,7 @@ impl TargetSpec {
             }
         }
         let tolerance = scale.unwrap_or(population.spread);
-        if !(1e-15..=1e15).contains(&tolerance) {
+        if !TOLERANCES.contains(&tolerance) {
             return Err(SpecError::new(here("/tolerance"), "is too small or too large to be told apart"));
         }
         // an end that overflowed on its way to the dictionary's unit is not an open one

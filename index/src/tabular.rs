@@ -12,7 +12,8 @@ use crate::similar::{SimilarAnswer, SimilarCandidate};
 use crate::stated::StatedAnswer;
 
 /// The candidates as one batch. The columns of a target are named by its property: `band_gap`, `band_gap_unit`,
-/// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`, `band_gap_stated` (see [`stated`]).
+/// `band_gap_sd`, `band_gap_evidence`, `band_gap_verdict`, `band_gap_record`, `band_gap_stated` (see [`stated`]). Where candidates are to be like a material,
+/// `like_distance` is how far they are, empty for those without a place in the space.
 ///
 /// # Errors
 /// None for an answer of this program; the columns would have to differ in length.
@@ -45,6 +46,9 @@ pub fn batch(answer: &SuggestAnswer) -> Result<RecordBatch, ArrowError> {
         columns.push((format!("{label}_verdict"), text(&|c| Some(word(c.targets[i].verdict).to_owned()))));
         columns.push((format!("{label}_record"), text(&|c| c.targets[i].record.clone())));
         columns.push((format!("{label}_stated"), text(&|c| stated(c.targets[i].temperature_k, &c.targets[i].stated))));
+    }
+    if answer.meta.like.is_some() {
+        columns.push(("like_distance".into(), number(&|c| c.like.as_ref()?.distance)));
     }
     columns.push(("datasets".into(), text(&|c| Some(c.datasets.join(" ")))));
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))

@@ -160,7 +160,10 @@ pub(crate) async fn suggest(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SuggestAnswer>, Problem> {
     let spec: Spec = question(body)?;
-    blocking(&state, move |hub| Ok(Json(hub.suggest(&spec, Viewer::Public)?))).await
+    let snapshot = state.hub()?.snapshot();
+    let is_made = spec.like.as_ref().is_none_or(|like| snapshot.has_embedding(like.by));
+    let permits = if is_made { &state.searches } else { &state.spaces };
+    blocking_by(&state, permits, move |hub| Ok(Json(hub.suggest(&spec, Viewer::Public)?))).await
 }
 
 /// The question that a body asks.

@@ -91,29 +91,35 @@ fn people(answer: &SuggestAnswer) -> String {
     let mut shown = table(["#", "material", "score", "probability", "verdict"]);
     let mut header: Vec<String> = ["#", "material", "score", "probability", "verdict"].map(String::from).to_vec();
     header.extend(first.targets.iter().map(|t| format!("{} [{}]", t.property, t.unit)));
+    let like = meta.like.as_ref().map(|like| {
+        let asked = &like.asked;
+        (called(asked.formula.as_ref(), asked.material.as_deref().unwrap_or_default(), None), like)
+    });
+    header.extend(like.iter().map(|(to, _)| format!("distance to {to}")));
     header.push("evidence".into());
     let has_conditions = answer.candidates.iter().flat_map(|c| &c.targets).any(|t| !beside(t).is_empty());
     header.extend(has_conditions.then(|| "conditions".into()));
     shown.set_header(header);
     for c in &answer.candidates {
-        let material = c.formula.as_ref().unwrap_or(&c.material);
-        // a phase, or a molecule among isomers, is told from others by what stands behind the formula in its id
-        let which = c.material.split_once(':').map_or(String::new(), |(_, which)| format!(":{which}"));
-        let name = c.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
         let mut row = vec![
             c.rank.to_string(),
-            format!("{material}{which}{name}"),
+            called(c.formula.as_ref(), &c.material, c.name.as_ref()),
             short(c.score),
             short(c.probability),
             tabular::word(c.verdict).to_owned(),
         ];
         row.extend(c.targets.iter().map(value));
+        row.extend(c.like.iter().map(|like| like.distance.map_or_else(|| "–".into(), short)));
         let mut evidence: Vec<String> = c.targets.iter().map(|t| t.evidence.to_string()).collect();
         evidence.dedup();
         let mut datasets: Vec<&str> = c.targets.iter().filter_map(|t| t.record.as_deref()).map(dataset_of).collect();
         datasets.sort_unstable();
         datasets.dedup();
-        row.push(format!("{} ({})", evidence.join(", "), datasets.join(", ")));
+        row.push(if c.targets.is_empty() {
+            c.datasets.join(", ")
+        } else {
+            format!("{} ({})", evidence.join(", "), datasets.join(", "))
+        });
         row.extend(has_conditions.then(|| all_conditions(c)));
         shown.add_row(row);
     }
@@ -123,11 +129,24 @@ fn people(answer: &SuggestAnswer) -> String {
         .filter(|(key, _)| *key != "all")
         .map(|(key, n)| format!("{key} {}", thousands(*n as u64)))
         .collect();
+    let likeness = like.map_or(String::new(), |(to, like)| {
+        format!(
+            "distance to {to} by {} ({}): {} costs 1; {} that match have a place\n",
+            like.by,
+            like.metric,
+            short(like.tolerance),
+            thousands(like.compared as u64)
+        )
+    });
+    let meeting = if alone.is_empty() {
+        String::new()
+    } else {
+        let all = thousands(meta.passing.get("all").copied().unwrap_or_default() as u64);
+        format!("{all} materials meet all targets (alone: {}), of ", alone.join(", "))
+    };
     format!(
-        "{shown}\n{} materials meet all targets (alone: {}), of {} that match the filter and {} searched\n\
+        "{shown}\n{meeting}{} that match the filter and {} searched\n{likeness}\
          version {}, {:.1} ms on {}{}\n",
-        thousands(meta.passing.get("all").copied().unwrap_or_default() as u64),
-        alone.join(", "),
         thousands(meta.matched_filter as u64),
         thousands(meta.searched as u64),
         meta.version,
@@ -135,6 +154,13 @@ fn people(answer: &SuggestAnswer) -> String {
         meta.device,
         meta.note.as_ref().map(|n| format!(" ({n})")).unwrap_or_default()
     )
+}
+
+/// What people call a material: a phase, or a molecule among isomers, is told from others by what stands behind the formula in its id.
+fn called(formula: Option<&String>, id: &str, name: Option<&String>) -> String {
+    let which = id.split_once(':').map_or(String::new(), |(_, which)| format!(":{which}"));
+    let name = name.map_or(String::new(), |name| format!(" ({name})"));
+    format!("{}{which}{name}", formula.map_or(id, String::as_str))
 }
 
 fn value(target: &TargetAnswer) -> String {

@@ -103,13 +103,15 @@ fn the_same_spec_gives_the_same_candidates_here_and_on_the_command_line() {
         "{\"targets\": [{\"property\": \"density\", \"goal\": \"minimize\"}], \"limit\": 4}".into(),
         "{\"targets\": [{\"index\": \"band_gap / density\", \"goal\": \"maximize\"}]}".into(),
         "{\"targets\": [{\"property\": \"band_gap\", \"value\": 1.4, \"tolerance\": 0.2}], \"offset\": 2}".into(),
+        SPEC.replace("\"filter\"", "\"like\": {\"material\": \"GaAs\", \"weight\": 0.3}, \"filter\""),
+        "{\"like\": {\"material\": \"Ga0.5In0.5As\", \"by\": \"descriptors\"}}".into(),
     ] {
         let here = server.post("/v1/suggest", spec.as_bytes());
         assert_eq!((here.status, here.header("content-type")), (200, Some("application/json")));
         let there = lab.suggest(&spec, &["--format", "json"]).json();
         let here = here.json();
         assert_eq!(here["candidates"], there["candidates"], "{spec}");
-        for key in ["version", "device", "exact", "searched", "matched_filter", "passing"] {
+        for key in ["version", "device", "exact", "searched", "matched_filter", "passing", "like"] {
             assert_eq!(here["meta"][key], there["meta"][key], "{key}");
         }
     }

@@ -77,6 +77,38 @@ fn every_form_holds_the_same_candidates() {
 }
 
 #[test]
+fn every_form_shows_how_like_a_material_candidates_are() {
+    let lab = Lab::filled();
+    let spec = SPEC.replace("\"filter\"", "\"like\": {\"material\": \"GaAs\", \"weight\": 1e6}, \"filter\"");
+    let answer = lab.suggest(&spec, &["--format", "json"]).json();
+    let candidates = answer["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), 7, "without GaAs itself");
+    let distances: Vec<f64> = candidates.iter().map(|c| c["like"]["distance"].as_f64().unwrap()).collect();
+    assert!(distances.is_sorted() && distances[0] > 0.0, "it is all that counts: {distances:?}");
+    assert_eq!(candidates[0]["like"]["by"], "composition");
+    assert_eq!(candidates[0]["like"]["to"], "AsGa");
+    assert_eq!(answer["meta"]["like"]["asked"]["formula"], "GaAs");
+    let near = lab.run(&["similar", "GaAs", "--format", "json"]).json();
+    let near = near["candidates"].as_array().unwrap();
+    for candidate in candidates {
+        let there = near.iter().find(|c| c["material"] == candidate["material"]).unwrap();
+        assert_eq!(there["distance"], candidate["like"]["distance"]);
+    }
+    let csv = lab.suggest(&spec, &["--format", "csv"]).text();
+    let mut rows = csv::Reader::from_reader(csv.as_bytes());
+    let column = rows.headers().unwrap().iter().position(|name| name == "like_distance").unwrap();
+    let told: Vec<f64> = rows.records().map(|row| row.unwrap()[column].parse().unwrap()).collect();
+    assert_eq!(told, distances);
+    let table = lab.suggest(&spec, &[]).text();
+    assert!(table.contains("distance to GaAs") && table.contains("costs 1; 7 that match have a place"), "{table}");
+    // the table of likeness alone
+    let alone = lab.suggest("{\"like\": {\"material\": \"GaAs\"}}", &[]);
+    assert_eq!(alone.code, Some(0));
+    assert!(alone.text().contains("9 that match the filter and 10 searched"), "{}", alone.text());
+    assert!(!alone.text().contains("targets"), "{}", alone.text());
+}
+
+#[test]
 fn limits_and_pages() {
     let lab = Lab::filled();
     let all = materials(&lab.suggest(SPEC, &["--format", "json"]).json());

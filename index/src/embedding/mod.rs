@@ -20,6 +20,7 @@ use space::composition::Composition;
 use crate::hnsw::Guide;
 use crate::materials::Materials;
 use crate::prediction::{PredictionError, Predictions};
+use crate::scope::Scope;
 use crate::snapshot::Snapshot;
 
 pub use composition::compose;
@@ -216,6 +217,12 @@ impl Embedding {
         }
         let counts = |at: usize| self.records.is_empty() || self.place(self.rows[at], &sees) == Some(at);
         Mask::partition(self.rows.len(), |at| Some(materials.get(self.rows[at] as usize) && counts(at))).0
+    }
+
+    /// The record that states what a material is compared by, where vectors are of records.
+    pub(crate) fn structure(&self, snapshot: &Snapshot, scope: &Scope, row: u32) -> Option<String> {
+        let place = self.place(row, |record| snapshot.sees(scope, record as usize))?;
+        Some(snapshot.records.id.value(*self.records.get(place)? as usize).to_owned())
     }
 
     /// Which vector is that of a material.

@@ -17,7 +17,7 @@ use datasets::property::Property;
 use datasets::table::DataFile;
 
 use crate::belief::{At, Beliefs, Ground};
-use crate::embedding::{Embeddings, Graphs};
+use crate::embedding::{Embeddings, Graphs, Space};
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 use crate::prediction::ground::Compositions;
@@ -65,6 +65,7 @@ pub struct Snapshot {
     members: Cache<Scope, gpu::Mask>,
     pub(crate) filters: Cache<(Scope, String), gpu::Mask>,
     pub(crate) merits: Cache<(Scope, String), Beliefs>,
+    pub(crate) likes: Cache<(Scope, Space, String), Beliefs>,
     pub(crate) embeddings: Embeddings,
     pub(crate) graphs: OnceLock<Arc<Graphs>>,
     pub(crate) compositions: OnceLock<Compositions>,
@@ -178,6 +179,8 @@ impl Snapshot {
             members: Cache::new(64),
             filters: Cache::new(64),
             merits: Cache::new(32),
+            // each holds all materials
+            likes: Cache::new(8),
             embeddings: Embeddings::default(),
             graphs: OnceLock::new(),
             compositions: OnceLock::new(),

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::wishes::random_records;
-use crate::world::{World, world};
+use crate::world::{World, to_blame, world};
 
 const CASES: u32 = 1_500;
 
@@ -176,13 +176,26 @@ fn target() -> impl Strategy<Value = Value> {
     })
 }
 
+fn like() -> impl Strategy<Value = Value> {
+    let by = prop::sample::select(vec!["composition", "descriptors", "properties", "structure"]);
+    let known = prop::sample::select(vec!["Grade 3", "GaAs", "SiO2", "Al0.3Ga0.7As", "Og", "Unobtainium"])
+        .prop_map(str::to_owned);
+    let material = prop_oneof![3 => known, 1 => any::<String>()];
+    (material, by, prop::option::of(number()), prop::option::of(number()))
+        .prop_map(|(material, by, weight, tolerance)| json!({"material": material, "by": by, "weight": weight, "tolerance": tolerance}))
+}
+
 fn specs() -> impl Strategy<Value = Value> {
     let unknown = prop::sample::select(vec!["predict", "require", "ignore"]);
     let evidence = prop::sample::select(vec!["measured", "computed", "derived", "predicted"]);
     let limit = prop::sample::select(vec![1, 20, 1000]);
-    (prop::collection::vec(target(), 1..5), unknown, evidence, limit, prop::option::of(filters())).prop_map(
-        |(targets, unknown, evidence, limit, filter)| {
+    let targets = prop::collection::vec(target(), 0..5);
+    (targets, prop::option::of(like()), unknown, evidence, limit, prop::option::of(filters())).prop_map(
+        |(targets, like, unknown, evidence, limit, filter)| {
             let mut spec = json!({"targets": targets, "unknown": unknown, "evidence": evidence, "limit": limit});
+            if let Some(like) = like {
+                spec["like"] = like;
+            }
             if let Some(filter) = filter {
                 spec["filter"] = json!(filter);
             }
@@ -234,7 +247,7 @@ fn documents() -> impl Strategy<Value = Value> {
 /// The spec is refused with a pointer, or every step of its road works.
 fn walk(world: &World, text: &[u8]) -> Result<bool, TestCaseError> {
     let snapshot = &world.snapshot;
-    let resolved = from_json(text).and_then(|spec| spec.resolve(snapshot, Viewer::Owner));
+    let resolved = from_json(text).and_then(|spec| spec.resolve(snapshot, Viewer::Owner).map_err(to_blame));
     let resolved = match resolved {
         Ok(resolved) => resolved,
         Err(error) => {

@@ -7,6 +7,7 @@ mod extend;
 mod filters;
 mod fuzz;
 mod hub;
+mod like;
 mod materials;
 mod merit;
 mod oracle;

@@ -15,7 +15,7 @@ use matgenome_index::spec::{SpecError, from_json};
 use matgenome_index::{search, store};
 use serde_json::json;
 
-use crate::world::{World, Write as _, measured, record, terms, wait};
+use crate::world::{World, Write as _, measured, record, terms, to_blame, wait};
 
 fn wear(dataset: &str) -> Property {
     Property::of_dataset(dataset, "scar_wear", "Wear rate", "mm^3/m", Axis::Log)
@@ -69,7 +69,7 @@ fn lab() -> World {
 }
 
 fn ask(snapshot: &Snapshot, viewer: Viewer, spec: serde_json::Value) -> Result<SuggestAnswer, SpecError> {
-    let spec = from_json(spec.to_string().as_bytes())?.resolve(snapshot, viewer)?;
+    let spec = from_json(spec.to_string().as_bytes())?.resolve(snapshot, viewer).map_err(to_blame)?;
     let ranking = search::rank(snapshot, &Device::cpu(), &spec).unwrap();
     let passing = search::passing(snapshot, &spec);
     Ok(candidate::answer(snapshot, &spec, ranking, &passing, 0.0))

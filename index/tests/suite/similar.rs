@@ -36,7 +36,7 @@ fn ids(answer: &SimilarAnswer) -> Vec<&str> {
     answer.candidates.iter().map(|c| c.material.as_str()).collect()
 }
 
-fn semiconductors() -> Vec<Record> {
+pub(crate) fn semiconductors() -> Vec<Record> {
     let mut records = Vec::new();
     for (formula, gap, density) in [
         ("AsGa", 1.42, 5.32),
@@ -428,7 +428,7 @@ fn a_graph_answers_most_of_it_and_the_exact_answer_is_there() {
     });
 }
 
-fn crystals() -> Vec<Record> {
+pub(crate) fn crystals() -> Vec<Record> {
     let of = |id: &str, formula: &str, phase: i16| record(id).formula(formula).phase(phase);
     let primitive = Structure {
         lattice: Some([[0.0, 2.72, 2.72], [2.72, 0.0, 2.72], [2.72, 2.72, 0.0]]),

@@ -4,7 +4,7 @@ use matgenome_index::scope::Viewer;
 use matgenome_index::spec::from_json;
 use serde::Deserialize;
 
-use crate::world::{Write as _, measured, record, world};
+use crate::world::{Write as _, measured, record, to_blame, world};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,8 +37,9 @@ fn errors_point_to_what_is_wrong() {
         record("my-lab/1").formula("AlSb").says(measured("band_gap", 1.6)),
         record("vault/1").formula("CdTe").says(measured("band_gap", 1.5)),
     ]);
-    let resolve =
-        |text: &str| from_json(text.as_bytes()).and_then(|spec| spec.resolve(&world.snapshot, Viewer::Public));
+    let resolve = |text: &str| {
+        from_json(text.as_bytes()).and_then(|spec| spec.resolve(&world.snapshot, Viewer::Public).map_err(to_blame))
+    };
     let mut wrong = Vec::new();
     for Case { spec, pointer, word, closest } in &cases.error {
         match resolve(spec) {

@@ -10,9 +10,10 @@ use datasets::record::{Evidence, Measurement, Record};
 use datasets::structure::{Species, Structure};
 use datasets::table::Table;
 use gpu::{Choice, Device, adapters};
-use matgenome_index::hub::Hub;
+use matgenome_index::hub::{Hub, HubError};
 use matgenome_index::prediction::Predictions;
 use matgenome_index::snapshot::{self, Snapshot};
+use matgenome_index::spec::SpecError;
 use tempfile::TempDir;
 
 /// A data directory with its tables and the snapshot of their newest version.
@@ -64,6 +65,15 @@ pub(crate) fn world_in_batches(records: &[Record], batch: usize) -> World {
 
 pub(crate) async fn open(data_dir: &Path) -> Hub {
     Hub::open(data_dir, Device::cpu(), false, &mut |_| {}).await.unwrap()
+}
+
+/// What of a spec is to blame.
+#[track_caller]
+pub(crate) fn to_blame(error: HubError) -> SpecError {
+    match error {
+        HubError::Spec(error) => error,
+        other => panic!("not the spec: {other}"),
+    }
 }
 
 /// The CPU, and the first adapter that there is, software ones included. Without one its part is skipped, loudly; that
