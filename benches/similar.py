@@ -5,7 +5,7 @@
 
 Two threads each. The vectors are those of the compositions of a data directory (the bundled datasets, where it is empty), one each;
 1,000 of them ask for their 10 nearest. The graphs of the peers have 16 links a node (32 in the lowest layer) and keep 100 in mind while
-they are made, ours 12 and 48; walks keep 24, 48 and 96 in mind for the peers, and as many as the graph has found necessary for ours.
+they are made, ours 12 and 48, and 24 in the lowest layer, linked anew; walks keep 24, 48 and 96 in mind for the peers, and as many as the graph has found necessary for ours.
 Recall counts what is not farther than the tenth true neighbour. Peers that do not know L1 sit out `composition`.
 """
 

@@ -11,7 +11,7 @@ use gpu::{Device, GpuError, Mask, Masks, NearestQuery, Probe};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use rayon::prelude::*;
 
-use super::{Graph, Lists, Recall, Walk};
+use super::{Graph, Lists, Recall, Walk, ranked};
 
 /// Links of a node in the layers above the lowest; there it has twice as many.
 const LINKS: usize = 12;
@@ -36,6 +36,16 @@ const WANTED: f64 = 0.99;
 
 /// Walks keep this many of the nearest in mind: the first that gives the wanted recall.
 const BREADTHS: [usize; 6] = [24, 32, 48, 64, 128, 256];
+
+/// The nearest that a walk to a node keeps in mind when the lowest layer is linked anew.
+const NEAR: usize = 48;
+
+/// Links of a node of the lowest layer, at most.
+const LOWEST_LINKS: usize = 24;
+
+/// A link is left out where one that is kept leads this much nearer to it: a little more than nearer, so that some ways are left
+/// when nodes go.
+const SLACK: f32 = 1.2;
 
 /// Nearest nodes that a node that was not found is linked from.
 const RELINKED: usize = 4;
@@ -103,6 +113,7 @@ impl Graph {
         let (layers, entry) = link(probe, &rows, &order);
         let recall = Recall { share: 0.0, at: AT, queries: 0 };
         let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
+        graph.relink(probe, &rows);
         let linked = start.elapsed();
         let found_again = graph.find_all(probe, &rows);
         graph.measure_recall(probe, &rows, device)?;
@@ -116,6 +127,61 @@ impl Graph {
             graph.breadth,
         );
         Ok(Some(graph))
+    }
+
+    /// Links the lowest layer anew. `hnsw_rs` keeps of the links back to a node the shortest alone, all into its own cluster; here those
+    /// that a walk finds, those that were there and those that lead back are chosen from alike, each only where no link that is kept
+    /// leads nearer to it (the second pass of Vamana, Subramanya et al. 2019, with the choice of Malkov and Yashunin).
+    fn relink(&mut self, probe: &Probe, rows: &[u32]) {
+        let nodes = 0..rows.len() as u32;
+        let choose = |node: u32, mut others: Vec<u32>| {
+            let at = rows[node as usize];
+            others.sort_unstable();
+            others.dedup();
+            let away = |other: u32| (other != node).then(|| ranked(probe.apart(at, rows[other as usize]), other));
+            let mut near: Vec<u64> = others.into_iter().filter_map(away).collect();
+            near.sort_unstable();
+            let mut chosen: Vec<u32> = Vec::with_capacity(LOWEST_LINKS);
+            for one in near {
+                let (row, away) = (rows[one as u32 as usize], f32::from_bits((one >> 32) as u32));
+                if chosen.iter().all(|other| SLACK * probe.apart(row, rows[*other as usize]) > away) {
+                    chosen.push(one as u32);
+                    if chosen.len() == LOWEST_LINKS {
+                        break;
+                    }
+                }
+            }
+            chosen
+        };
+        let forth: Vec<Vec<u32>> = nodes
+            .clone()
+            .into_par_iter()
+            .map(|node| {
+                let mut walk = Walk::new(self, probe, rows, probe.row(rows[node as usize]));
+                let mut others = walk.nearest(self.entry, NEAR, usize::MAX, |_| true).unwrap_or_default();
+                others.extend(self.layers[0].of(node));
+                choose(node, others)
+            })
+            .collect();
+        let ends: Vec<u32> = forth.iter().flatten().copied().collect();
+        let from: Vec<u32> = nodes.clone().zip(&forth).flat_map(|(node, to)| to.iter().map(move |_| node)).collect();
+        let back = Lists::places(&ends, rows.len());
+        let both: Vec<Vec<u32>> = nodes
+            .into_par_iter()
+            .map(|node| {
+                let mut others = forth[node as usize].clone();
+                others.extend(back.of(node).iter().map(|place| from[*place as usize]));
+                others.sort_unstable();
+                others.dedup();
+                if others.len() > LOWEST_LINKS { choose(node, others) } else { others }
+            })
+            .collect();
+        let mut flat = Lists { starts: vec![0], all: Vec::new() };
+        for to in both {
+            flat.all.extend(to);
+            flat.starts.push(flat.all.len() as u32);
+        }
+        self.layers[0] = flat;
     }
 
     /// Looks every node up; those that a walk does not find are linked from where it ended, and looked up again. How many these are.
