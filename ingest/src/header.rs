@@ -272,6 +272,17 @@ pub fn stated_unit(header: &str) -> Option<&str> {
     without_bracket(header).1.or(line).filter(|unit| !unit.is_empty())
 }
 
+/// Scales of hardness other than the one that a column is taken for, as they stand in brackets.
+const SCALES: [&str; 12] = ["HB", "HBS", "HBW", "HRA", "HRB", "HRC", "HRF", "HK", "HV", "HL", "Shore", "IRHD"];
+
+/// Whether a header whose unit is not understood has a unit or a scale in its brackets all the same: `(kN)`, `(HRB)`.
+pub fn is_of_another_scale(header: &str) -> bool {
+    let Some(said) = without_bracket(header).1 else { return false };
+    let first = said.split([',', ';']).next().unwrap_or_default().trim();
+    let is_scale = first.split(' ').next().is_some_and(|word| SCALES.contains(&word));
+    is_scale || said.contains('/') || Unit::parse(first).is_ok()
+}
+
 /// What the header says of the numbers of a composition: `Composition (wt%)`.
 pub fn basis(header: &str) -> Option<BasisName> {
     let text: String =

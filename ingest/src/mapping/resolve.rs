@@ -227,6 +227,12 @@ fn resolve_value(
                 "column `{column}`: an uncertainty is a column, or has either `value` or `relative`, above 0"
             ));
         }
+        if let Some(relative) = constant.relative.filter(|share| *share > 1.0) {
+            let percent = relative / 100.0;
+            return Err(format!(
+                "column `{column}`: relative = {relative} is {relative} times the value; {relative} % is relative = {percent}"
+            ));
+        }
     }
     Ok(ResolvedValue {
         property,

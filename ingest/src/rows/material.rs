@@ -182,6 +182,13 @@ impl Layout<'_> {
             }
         }
         if parts.is_empty() {
+            let rest = composition.shares.iter().find(|share| self.cell(row, share.position).is_some());
+            flagged.extend(rest.map(|share| {
+                let why = "only the rest is stated, and no share that it is the rest of: the row goes without its composition";
+                let mend = "write the shares of the other elements, or the share of this one";
+                let cell = (Some(&*share.header), row.cells.get(share.position));
+                place.finding(Severity::Flagged, Code::BadFormula, cell, why.to_owned(), mend)
+            }));
             return Ok(None);
         }
         let has = |element: Element| parts.iter().any(|(nuclide, _)| nuclide.element == element);
