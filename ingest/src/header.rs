@@ -316,3 +316,20 @@ pub fn share_of(header: &str) -> Option<(&str, Option<BasisName>)> {
 pub fn plain(header: &str) -> String {
     header.chars().filter(|c| c.is_alphanumeric() || *c == '#').flat_map(char::to_lowercase).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_or_a_scale_in_brackets_is_no_remark() {
+        for header in
+            ["Yield strength (kN)", "Hardness (HRB)", "Hardness [HBW 2.5/187.5]", "Hardness (Shore D)", "Density (kg)"]
+        {
+            assert!(is_of_another_scale(header), "{header}");
+        }
+        for header in ["Yield strength", "Density (calculated)", "Yield strength (offset)", "Band gap (DFT-PBE)"] {
+            assert!(!is_of_another_scale(header), "{header}");
+        }
+    }
+}
