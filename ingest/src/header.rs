@@ -272,17 +272,6 @@ pub fn stated_unit(header: &str) -> Option<&str> {
     without_bracket(header).1.or(line).filter(|unit| !unit.is_empty())
 }
 
-/// Scales of hardness other than the one that a column is taken for, as they stand in brackets.
-const SCALES: [&str; 12] = ["HB", "HBS", "HBW", "HRA", "HRB", "HRC", "HRF", "HK", "HV", "HL", "Shore", "IRHD"];
-
-/// Whether a header whose unit is not understood has a unit or a scale in its brackets all the same: `(kN)`, `(HRB)`.
-pub fn is_of_another_scale(header: &str) -> bool {
-    let Some(said) = without_bracket(header).1 else { return false };
-    let first = said.split([',', ';']).next().unwrap_or_default().trim();
-    let is_scale = first.split(' ').next().is_some_and(|word| SCALES.contains(&word));
-    is_scale || said.contains('/') || Unit::parse(first).is_ok()
-}
-
 /// What the header says of the numbers of a composition: `Composition (wt%)`.
 pub fn basis(header: &str) -> Option<BasisName> {
     let text: String =
@@ -315,21 +304,4 @@ pub fn share_of(header: &str) -> Option<(&str, Option<BasisName>)> {
 /// Header for comparison with words: lower case, letters and digits only.
 pub fn plain(header: &str) -> String {
     header.chars().filter(|c| c.is_alphanumeric() || *c == '#').flat_map(char::to_lowercase).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_or_a_scale_in_brackets_is_no_remark() {
-        for header in
-            ["Yield strength (kN)", "Hardness (HRB)", "Hardness [HBW 2.5/187.5]", "Hardness (Shore D)", "Density (kg)"]
-        {
-            assert!(is_of_another_scale(header), "{header}");
-        }
-        for header in ["Yield strength", "Density (calculated)", "Yield strength (offset)", "Band gap (DFT-PBE)"] {
-            assert!(!is_of_another_scale(header), "{header}");
-        }
-    }
 }

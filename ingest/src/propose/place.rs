@@ -59,7 +59,6 @@ const NUMBERS_ASTRAY: &str = "numbers that have no place: map them by [[value]],
 const DEVIATION_ASTRAY: &str = "what looks like the uncertainty of another column, and none of the values is known to be that column: name it by \
      uncertainty = \"...\" in the [[value]] of its column (one standard deviation, in the unit of the values), map it by a \
      [[value]] of its own where it is none, or list it under ignore in [read]";
-const SCALE_ASTRAY: &str = "what stands in the brackets of its header is no unit that fits: say in a [[value]] what property it is, and in which unit";
 const COUNT_ASTRAY: &str = "small whole numbers under a header that ends in n, and look like counts of measurements: check it, and map \
                             it by [[value]] where it is a property, keep it in [attributes], or list it under ignore in [read]";
 const CONDITION_ASTRAY: &str =
@@ -394,12 +393,6 @@ impl<'t> One<'t> {
             }
             let Header { property: Some(property), .. } = said else { continue };
             if !self.is_number(at) {
-                continue;
-            }
-            let is_without = said.unit.is_none() && property.unit != "1" && !self.states_units(at);
-            if is_without && header::is_of_another_scale(name) {
-                self.astray.insert(at, SCALE_ASTRAY);
-                self.set(at, Role::Unplaced, SCALE_ASTRAY);
                 continue;
             }
             if self.counts(at) {
