@@ -178,10 +178,10 @@ fn target() -> impl Strategy<Value = Value> {
 
 fn like() -> impl Strategy<Value = Value> {
     let by = prop::sample::select(vec!["composition", "descriptors", "properties", "structure"]);
-    let known = prop::sample::select(vec!["Grade 3", "GaAs", "SiO2", "Al0.3Ga0.7As", "Og", "Unobtainium"])
+    let known = prop::sample::select(vec!["Grade 3", "GaAs", "SiO2", "Al0.3Ga0.7As", "NaCl", "Fe2O3", "Unobtainium"])
         .prop_map(str::to_owned);
-    let material = prop_oneof![3 => known, 1 => any::<String>()];
-    (material, by, prop::option::of(number()), prop::option::of(number()))
+    let material = prop_oneof![7 => known, 1 => any::<String>()];
+    (material, by, prop::option::weighted(0.2, number()), prop::option::weighted(0.2, number()))
         .prop_map(|(material, by, weight, tolerance)| json!({"material": material, "by": by, "weight": weight, "tolerance": tolerance}))
 }
 
@@ -189,8 +189,8 @@ fn specs() -> impl Strategy<Value = Value> {
     let unknown = prop::sample::select(vec!["predict", "require", "ignore"]);
     let evidence = prop::sample::select(vec!["measured", "computed", "derived", "predicted"]);
     let limit = prop::sample::select(vec![1, 20, 1000]);
-    let targets = prop::collection::vec(target(), 0..5);
-    (targets, prop::option::of(like()), unknown, evidence, limit, prop::option::of(filters())).prop_map(
+    let targets = prop::collection::vec(target(), 1..4);
+    (targets, prop::option::weighted(0.2, like()), unknown, evidence, limit, prop::option::of(filters())).prop_map(
         |(targets, like, unknown, evidence, limit, filter)| {
             let mut spec = json!({"targets": targets, "unknown": unknown, "evidence": evidence, "limit": limit});
             if let Some(like) = like {
