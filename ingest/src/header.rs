@@ -5,6 +5,7 @@ use datasets::record::Evidence;
 use datasets::unit::Unit;
 
 use crate::mapping::BasisName;
+use crate::value::{ROOM_TEMPERATURE_K, is_room_temperature};
 
 /// A header, understood as far as it can be.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -67,30 +68,84 @@ pub fn read(header: &str) -> Header {
         let bare = way.strip_suffix("_value").unwrap_or(&way).to_owned();
         let (without, temperature) = without_temperature(&bare);
         // words in camel case are one for the dictionary, which folds case and blanks
-        let property = dictionary().by_alias(&bare).map(|p| (p, None));
-        let property = property.or_else(|| Some((dictionary().by_alias(&without)?, temperature)));
-        if let Some((property, _)) = property {
+        let property = dictionary().by_alias(&without).or_else(|| dictionary().by_alias(&bare));
+        if let Some(property) = property {
             found.property = Some(property);
-            found.temperature_k = temperature;
-            found.unit = unit_in(&without, property);
+            // another line may state the rest
+            let (whole, elsewhere) = without_temperature(header);
+            found.temperature_k = temperature.or(elsewhere);
+            found.unit = unit_in(&without, property).or_else(|| unit_in(&whole, property));
             return found;
         }
     }
     found
 }
 
-/// The header without a part such as `300K`, and the temperature.
+/// The header without the temperature that it states, and the temperature in K: `kappa_300K`, `Rm (20 °C)`,
+/// `YS (MPa, 650 °C)`, `E [GPa] at RT`.
 fn without_temperature(header: &str) -> (String, Option<f64>) {
     let parts: Vec<&str> = header.split('_').collect();
-    let kelvin =
-        |part: &str| part.strip_suffix('K').and_then(|n| n.parse::<f64>().ok()).filter(|t| (1.0..5000.0).contains(t));
-    match parts.iter().position(|part| kelvin(part).is_some()) {
-        Some(at) => {
-            let rest: Vec<&str> = parts.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, p)| *p).collect();
-            (rest.join("_"), kelvin(parts[at]))
-        }
-        None => (header.to_owned(), None),
+    let kelvin = |part: &str| part.strip_suffix('K').and_then(|n| n.parse::<f64>().ok()).filter(is_of_a_test);
+    if let Some(at) = parts.iter().position(|part| kelvin(part).is_some()) {
+        let rest: Vec<&str> = parts.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, p)| *p).collect();
+        return (rest.join("_"), kelvin(parts[at]));
     }
+    if header.len() > LONGEST_HEADER {
+        return (header.to_owned(), None);
+    }
+    // what stands behind a comma in the last brackets, the brackets themselves, and what stands behind `at`
+    let lower = header.to_lowercase();
+    let ends = header.trim_end();
+    let inside = [('(', ')'), ('[', ']')].into_iter().find_map(|(open, close)| {
+        let start = ends.strip_suffix(close)?.rfind(open)?;
+        Some((start, ends.len() - 1))
+    });
+    if let Some((start, end)) = inside {
+        let inner = &ends[start + 1..end];
+        if let Some(found) = temperature(inner) {
+            return (ends[..start].trim_end().to_owned(), Some(found));
+        }
+        if let Some((before, behind)) = inner.rsplit_once([',', ';'])
+            && let Some(found) = temperature(behind)
+        {
+            return (format!("{}{}{}", &ends[..=start], before.trim_end(), &ends[end..]), Some(found));
+        }
+    }
+    // before a unit in brackets too: `YS at 650 °C [MPa]`
+    for end in [Some(header.len()), inside.map(|(start, _)| start)].into_iter().flatten() {
+        if lower.len() == header.len()
+            && let Some((at, mark)) =
+                [" at ", " @ ", ", "].iter().filter_map(|mark| Some((lower[..end].rfind(mark)?, *mark))).max()
+            && let Some(found) = temperature(&header[at + mark.len()..end])
+        {
+            let rest = format!("{} {}", header[..at].trim_end(), &header[end..]);
+            return (rest.trim_end().to_owned(), Some(found));
+        }
+    }
+    (header.to_owned(), None)
+}
+
+/// Temperatures of tests, K.
+fn is_of_a_test(kelvin: &f64) -> bool {
+    (1.0..5000.0).contains(kelvin)
+}
+
+/// A temperature in K, as a header states it: `20 °C`, `at 300 K`, `RT`.
+fn temperature(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let text = ["at ", "@", "T = ", "T="].iter().find_map(|mark| text.strip_prefix(mark)).unwrap_or(text).trim();
+    if is_room_temperature(text) {
+        return Some(ROOM_TEMPERATURE_K);
+    }
+    let end = text.find(|c: char| !(c.is_ascii_digit() || ".-−".contains(c)))?;
+    let number = text[..end].replace('−', "-").parse::<f64>().ok()?;
+    let kelvin = match text[end..].trim() {
+        "K" => number,
+        "C" | "°C" | "℃" | "ºC" | "degC" | "deg C" | "Celsius" => number + 273.15,
+        "°F" | "degF" => (number + 459.67) / 1.8,
+        _ => return None,
+    };
+    Some(kelvin).filter(is_of_a_test)
 }
 
 /// The unit at the end of a header, where it fits the property.
@@ -270,6 +325,17 @@ pub fn bare(header: &str) -> String {
 pub fn stated_unit(header: &str) -> Option<&str> {
     let line = header.rsplit_once(" / ").map(|(_, line)| line.trim());
     without_bracket(header).1.or(line).filter(|unit| !unit.is_empty())
+}
+
+/// Scales of hardness other than the one that a column is taken for, as they stand in brackets.
+const SCALES: [&str; 12] = ["HB", "HBS", "HBW", "HRA", "HRB", "HRC", "HRF", "HK", "HV", "HL", "Shore", "IRHD"];
+
+/// Whether a header whose unit is not understood has a unit or a scale in its brackets all the same: `(kN)`, `(HRB)`.
+pub fn is_of_another_scale(header: &str) -> bool {
+    let Some(said) = without_bracket(header).1 else { return false };
+    let first = said.split([',', ';']).next().unwrap_or_default().trim();
+    let is_scale = first.split(' ').next().is_some_and(|word| SCALES.contains(&word));
+    is_scale || first.contains('/') || Unit::parse(first).is_ok()
 }
 
 /// What the header says of the numbers of a composition: `Composition (wt%)`.

@@ -24,6 +24,8 @@ pub enum Code {
     BadFormula,
     /// A cell that must hold a number does not.
     BadNumber,
+    /// A share of an element that is only bounded (`<0.03`): half of what it may be is supposed.
+    BoundedShare,
     /// A unit that is not understood, or measures another quantity.
     BadUnit,
     /// A space group that is neither 1 to 230 nor a symbol of one.
@@ -48,8 +50,6 @@ pub enum Code {
     SuspectUnit,
     /// Values that were not compared with others, because there are too many or the hub cannot be read.
     NotCompared,
-    /// `[record] when` leaves the row out.
-    NotSelected,
     /// Two rows of the job have the same record id.
     DuplicateId,
     /// Two rows of the job are the same in everything.
@@ -82,7 +82,8 @@ pub struct Finding {
 /// Findings of each code and severity that are kept in a [`Report`]; the file of findings has all.
 const EXAMPLES: u64 = 1_000;
 
-/// The whole report of a job. `rows_read == rows_accepted + rows_refused + rows_unchanged`, always.
+/// The whole report of a job. `rows_read == rows_accepted + rows_refused + rows_unchanged`, always; rows that `[record] when`
+/// leaves out are none of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// Rows found in the files, headers aside.
@@ -93,6 +94,8 @@ pub struct Report {
     pub rows_refused: u64,
     /// Rows that said nothing new (the same row again).
     pub rows_unchanged: u64,
+    /// Rows that `[record] when` leaves out; they are not among those read.
+    pub rows_left_out: u64,
     /// The first findings of each code, in file and row order.
     pub findings: Vec<Finding>,
     #[serde(skip)]

@@ -150,6 +150,7 @@ fn done(dataset: &str, report: &Report) -> Done {
             accepted: report.rows_accepted,
             refused: report.rows_refused,
             unchanged: report.rows_unchanged,
+            left_out: report.rows_left_out,
         },
         findings: findings.collect(),
         ..Done::default()

@@ -97,6 +97,9 @@ pub async fn run(common: &Common, arguments: &Ingest) -> Result<u8, Failure> {
     }
     let names = done.datasets.join(", ");
     match &done.outcome {
+        _ if done.report.rows_read == 0 && done.report.rows_left_out > 0 => {
+            print("`when` in [record] leaves all rows out: nothing to put in; nothing was changed")?
+        }
         _ if done.report.rows_read == 0 => print("the files have no rows: nothing to put in; nothing was changed")?,
         _ if done.records == 0 => print("nothing to put in; nothing was changed")?,
         Some(outcome) if !outcome.committed && arguments.idempotency_key.is_some() => print(format!(
@@ -138,6 +141,7 @@ fn document(done: &Done, dry_run: bool) -> Value {
             "accepted": report.rows_accepted,
             "refused": report.rows_refused,
             "unchanged": report.rows_unchanged,
+            "left_out": report.rows_left_out,
         },
         "records": outcome.map(|outcome| json!({
             "inserted": outcome.change.inserted,
@@ -282,6 +286,9 @@ fn show(report: &Report) -> Result<(), Failure> {
         thousands(report.rows_unchanged),
         thousands(report.count(Severity::Flagged)),
     ))?;
+    if report.rows_left_out > 0 {
+        print(format!("{} more rows are left out by `when` in [record]", thousands(report.rows_left_out)))?;
+    }
     for (code, severity, count) in report.by_code() {
         let Some(first) = report.findings.iter().find(|f| (f.code, f.severity) == (code, severity)) else { continue };
         let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();

@@ -100,6 +100,22 @@ impl Known {
         }
     }
 
+    /// What datasets other than these say of a property of a material from a temperature up: logarithms of values, and who
+    /// says them.
+    pub(super) fn warm_places_of(
+        &self,
+        material: u64,
+        index: u16,
+        least_k: f64,
+        own: &HashSet<String>,
+    ) -> Vec<(f64, &str)> {
+        let Some(property) = dictionary().by_index(index) else { return Vec::new() };
+        let values = self.values.get(&(material, index)).into_iter().flatten();
+        let values = values.filter(|one| one.temperature_k >= least_k && !own.contains(&*one.dataset));
+        let logarithm = |one: &One| property.axis.from_axis(one.place).log10();
+        values.map(|one| (logarithm(one), &*one.dataset)).filter(|(place, _)| place.is_finite()).collect()
+    }
+
     fn typical(&mut self, index: u16, property: &Property, method: &Arc<str>) -> Option<Deviation> {
         let known = |of: &&(u16, Arc<str>, _)| of.0 == index && (Arc::ptr_eq(&of.1, method) || of.1 == *method);
         if let Some((.., deviation)) = self.typical.iter().find(known) {

@@ -4,6 +4,7 @@ mod conflict;
 mod contradiction;
 mod magnitude;
 mod noted;
+mod step;
 
 use std::collections::HashMap;
 

@@ -10,28 +10,35 @@ use datasets::table::{Table, TableError};
 
 use super::{Accepted, Done, JobError, Phase, Request, Watch, read};
 use crate::check::Known;
-use crate::report::{Code, Finding, Severity};
+use crate::report::{Code, Severity};
 
 /// Records of the hub that are looked at; of a larger one every n-th file.
 const MOST_ROWS: usize = 4 << 20;
 
 impl Accepted {
-    /// Compares a sample of the values with what a table knows of the same materials, and reports columns whose unit is
-    /// probably wrong. Only public datasets are asked, and those of the job itself. Where the table cannot be read the
+    /// Compares a sample of the values with each other and with what a table knows of the same materials, where there is one,
+    /// and reports columns and values whose unit is probably wrong. Only public datasets are asked, and those of the job itself. Where the table cannot be read the
     /// report says so, and the job goes on: nothing of it depends on the answer.
     ///
     /// # Errors
     /// The job was cancelled, or the file of findings cannot be written.
-    pub async fn compare(&mut self, table: &Table, watch: &Watch) -> Result<(), JobError> {
+    pub async fn compare(&mut self, table: Option<&Table>, watch: &Watch) -> Result<(), JobError> {
         watch.go_on()?;
-        let findings = match self.suspects(table).await {
-            Ok(findings) => findings,
+        let mut known = None;
+        let own: HashSet<String> = self.sets.iter().map(|(info, _)| info.name.clone()).collect();
+        let mut findings = match self.known(table, &own).await {
+            Ok(found) => {
+                known = found;
+                known.iter().flat_map(|known| self.noted.suspects(known, &own, &self.places)).collect()
+            }
             Err(why) => {
                 let why = format!("the values were not compared with those of the hub: {why}");
                 let mend = "see `matgenome verify`; the job itself is not affected";
                 vec![self.places.of_table(0).finding(Severity::Flagged, Code::NotCompared, (None, None), why, mend)]
             }
         };
+        let steps = self.noted.steps(known.as_ref(), &own, &self.places, &findings);
+        findings.extend(steps);
         if let (false, Some(path)) = (findings.is_empty(), &self.report_file) {
             let mut lines = Vec::new();
             let failed = |why| JobError::Write { path: path.clone(), why };
@@ -45,13 +52,13 @@ impl Accepted {
         watch.go_on()
     }
 
-    async fn suspects(&self, table: &Table) -> Result<Vec<Finding>, TableError> {
-        let own: HashSet<String> = self.sets.iter().map(|(info, _)| info.name.clone()).collect();
+    /// What the table knows of the materials; `None` where there is nothing to ask.
+    async fn known(&self, table: Option<&Table>, own: &HashSet<String>) -> Result<Option<Known>, TableError> {
+        let Some(table) = table else { return Ok(None) };
         let asked = table.datasets()?.into_values().filter(|info| info.is_public() || own.contains(&info.name));
-        let Some((wanted, known)) = self.noted.wanted(asked.map(|info| info.name)) else { return Ok(Vec::new()) };
-        let mut known: Known = known;
+        let Some((wanted, mut known)) = self.noted.wanted(asked.map(|info| info.name)) else { return Ok(None) };
         table.stated(&Arc::new(wanted), MOST_ROWS, &mut |stated| known.add(&stated)).await?;
-        Ok(self.noted.suspects(&known, &own, &self.places))
+        Ok(Some(known))
     }
 }
 
@@ -64,9 +71,7 @@ pub async fn check(table: Option<&Table>, request: &Request, scratch: &Path, wat
     let (asked, scratch, watching) = (request.clone(), scratch.to_owned(), watch.clone());
     let reading = tokio::task::spawn_blocking(move || read(&asked, &scratch, &watching));
     let mut accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
-    if let Some(table) = table {
-        accepted.compare(table, watch).await?;
-    }
+    accepted.compare(table, watch).await?;
     watch.enter(Phase::Done);
     Ok(accepted.into())
 }

@@ -167,7 +167,7 @@ pub async fn run(table: &mut Table, request: &Request, watch: &Watch) -> Result<
     // reading is long work for the processor: not on a thread that answers requests
     let reading = tokio::task::spawn_blocking(move || read(&asked, &scratch, &watching));
     let mut accepted = reading.await.map_err(|e| JobError::Broken(e.to_string()))??;
-    accepted.compare(table, watch).await?;
+    accepted.compare(Some(table), watch).await?;
     let done = commit(table, accepted, request.key.as_deref(), watch).await;
     watch.enter(Phase::Done);
     done
@@ -262,6 +262,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
                 watch,
                 keeps_rows: request.refused.is_some(),
             };
+            units_in_doubt(mapping, &table).into_iter().try_for_each(|doubt| lock(&gathering).report.finding(doubt))?;
             names.push(table.name.clone());
             job.run(table, &layout, threads)?;
             lock(&gathering).end_table()?;
@@ -307,6 +308,20 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
 
 /// Columns that are said not to be used, at most.
 const MOST_NOT_USED: usize = 1_000;
+
+/// Columns of a table for which the mapping states another unit than their header.
+fn units_in_doubt(mapping: &Mapping, table: &read::Table) -> Vec<Finding> {
+    let place = Place { file: &table.shown, line: 1 };
+    let stated = mapping.file.value.iter().zip(&mapping.values);
+    let doubts = stated.filter_map(|(column, what)| {
+        let says = what.header_says.as_ref().filter(|_| table.position(&column.column).is_ok())?;
+        let unit = what.given_unit.as_deref().unwrap_or(&what.property.unit);
+        let why = format!("the header says {says}, and the mapping {unit}: the values are taken in {unit}");
+        let mend = format!("say unit = \"{says}\" in its [[value]] where the header is right");
+        Some(place.finding(Severity::Flagged, Code::SuspectUnit, (Some(&column.column), None), why, &mend))
+    });
+    doubts.collect()
+}
 
 /// Whether nothing of a column goes into the records; not where the structure says it too, or the reader made it.
 fn is_dropped(mapping: &Mapping, table: &read::Table, header: &str) -> bool {
@@ -441,6 +456,8 @@ struct Gathering {
 #[derive(Default)]
 struct Findings {
     rows: u64,
+    /// Rows that the mapping does not ask for.
+    left_out: u64,
     refused: u64,
     findings: Vec<Finding>,
     refused_rows: Vec<Result<Row, BadRow>>,
@@ -545,6 +562,10 @@ impl TableJob<'_> {
         let own_ids = layout.has_own_ids();
         let what_is = |m: &Measurement| (layout.property(m), layout.column_of(m).map(str::to_owned));
         while let Some(read) = chunk.next_row(row) {
+            if read.is_ok() && !layout.wants(row) {
+                found.left_out += 1;
+                continue;
+            }
             found.rows += 1;
             match read {
                 Ok(()) => {
@@ -572,9 +593,12 @@ impl TableJob<'_> {
                         found.refused_rows.push(Err(bad));
                     }
                     let place = Place { file: &self.shown, line };
-                    let mend = match why.contains("UTF-8") {
-                        true => "correct the letters of the row, or state the encoding of the file",
-                        false => "give the row as many cells as the header, and quote cells that hold the separator",
+                    let mend = match &why {
+                        why if why.contains("UTF-8") => {
+                            "correct the letters of the row, or state the encoding of the file"
+                        }
+                        why if why.starts_with("cell ") => "save the workbook with its results, and ingest it again",
+                        _ => "give the row as many cells as the header, and quote cells that hold the separator",
                     };
                     let code = Code::UnreadableRow;
                     found.refused += 1;
@@ -609,6 +633,7 @@ impl Reporter {
 
     fn add(&mut self, found: Findings) -> Result<(), JobError> {
         self.report.rows_read += found.rows;
+        self.report.rows_left_out += found.left_out;
         self.report.rows_refused += found.refused;
         self.report.rows_accepted += found.rows - found.refused;
         found.findings.into_iter().try_for_each(|finding| self.finding(finding))

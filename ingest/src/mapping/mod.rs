@@ -65,6 +65,10 @@ pub struct ResolvedValue {
     pub conversion: Conversion,
     /// Numbers are multiplied by this to be in the column's unit; 1 where nothing is said.
     pub factor: f64,
+    /// Whether the mapping states the unit of the column.
+    pub states_unit: bool,
+    /// The unit that the header states, where the mapping states another one.
+    pub header_says: Option<String>,
     /// The unit as written, where it is not the dictionary's.
     pub given_unit: Option<String>,
     /// Evidence of the values.

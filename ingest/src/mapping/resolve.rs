@@ -10,6 +10,7 @@ use super::{
     Attribute, Defaults, Fractions, Mapping, MappingFile, NewProperty, QuantitySource, ResolvedQuantity, ResolvedValue,
     Uncertainty, ValueColumn, When,
 };
+use crate::header;
 
 /// Checks what the beginning of a mapping says; a dataset may be named later.
 pub(super) fn check_beginning(file: &MappingFile, dataset: Option<&str>) -> Result<(), String> {
@@ -204,6 +205,21 @@ fn resolve_value(
     let unit = value.unit.as_deref().unwrap_or(&property.unit);
     let given = Unit::parse_for(unit, &wanted).map_err(|e| format!("column `{column}`: {e}"))?;
     let conversion = given.conversion_to(&wanted).map_err(|e| format!("column `{column}`: {e}"))?;
+    let meant = |unit: &str| {
+        let conversion = Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?;
+        Some((conversion.apply(0.0), conversion.apply(1.0)))
+    };
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
+    let same = |a: (f64, f64), b: (f64, f64)| near(a.0, b.0) && near(a.1, b.1);
+    let stated = header::unit_in(column, property).filter(|_| value.factor.is_none() && value.unit_column.is_none());
+    let other = stated.filter(|stated| matches!((meant(stated), meant(unit)), (Some(a), Some(b)) if !same(a, b)));
+    if let (Some(stated), None) = (&other, &value.unit) {
+        return Err(format!(
+            "column `{column}`: its header says {stated}, and the mapping states no unit, which means {}: say unit = \"{stated}\", or \
+             unit = \"{}\" where the header is wrong",
+            property.unit, property.unit
+        ));
+    }
     let evidence = value.evidence.or(defaults.evidence).ok_or_else(|| {
         format!(
             "column `{column}`: say how the values came to be: evidence = \"measured\", \"computed\" or \"derived\""
@@ -238,6 +254,8 @@ fn resolve_value(
         property,
         factor,
         wanted,
+        header_says: other,
+        states_unit: value.unit.is_some(),
         given_unit: (unit != property.unit).then(|| unit.to_owned()),
         conversion,
         evidence,

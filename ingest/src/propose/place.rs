@@ -59,6 +59,8 @@ const NUMBERS_ASTRAY: &str = "numbers that have no place: map them by [[value]],
 const DEVIATION_ASTRAY: &str = "what looks like the uncertainty of another column, and none of the values is known to be that column: name it by \
      uncertainty = \"...\" in the [[value]] of its column (one standard deviation, in the unit of the values), map it by a \
      [[value]] of its own where it is none, or list it under ignore in [read]";
+const SCALE_ASTRAY: &str = "numbers of another quantity or scale than its property has, as the brackets of the header say: map it by [[value]], \
+     with [[property]] and its unit where the dictionary has no such property, or with unit = \"...\" where the brackets say something else";
 const COUNT_ASTRAY: &str = "small whole numbers under a header that ends in n, and look like counts of measurements: check it, and map \
                             it by [[value]] where it is a property, keep it in [attributes], or list it under ignore in [read]";
 const CONDITION_ASTRAY: &str =
@@ -270,13 +272,15 @@ impl<'t> One<'t> {
         stated.dedup();
         let rest = |(at, ..): &&(usize, Element, Option<BasisName>)| self.filled(*at).any(is_balance);
         let rests: Vec<_> = shares.iter().filter(rest).collect();
-        if shares.len() < 2 || stated.len() > 1 || rests.len() > 1 {
+        if shares.len() < 2 || stated.len() > 1 {
             return false;
         }
         let columns: Vec<usize> = shares.iter().map(|(at, ..)| *at).collect();
         let whole = self.table.whole(&columns, self.numbers);
-        let (mut basis, balance) = (stated.first().copied(), rests.first().map(|(_, element, _)| *element));
-        if whole.is_none() && balance.is_none() {
+        // each row says it where there are several
+        let balance = rests.first().filter(|_| rests.len() == 1).map(|(_, element, _)| *element);
+        let mut basis = stated.first().copied();
+        if whole.is_none() && rests.is_empty() {
             return false;
         }
         let mut why = "the header is an element's symbol".to_owned();
@@ -393,6 +397,12 @@ impl<'t> One<'t> {
             }
             let Header { property: Some(property), .. } = said else { continue };
             if !self.is_number(at) {
+                continue;
+            }
+            let is_without = said.unit.is_none() && property.unit != "1" && !self.states_units(at);
+            if is_without && header::is_of_another_scale(name) {
+                self.astray.insert(at, SCALE_ASTRAY);
+                self.set(at, Role::Unplaced, SCALE_ASTRAY);
                 continue;
             }
             if self.counts(at) {

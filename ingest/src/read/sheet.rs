@@ -1,5 +1,6 @@
 //! Rows out of workbooks: Excel and OpenDocument.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -39,7 +40,11 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
     let (input, options) = (input.clone(), options.clone());
     let mut book = book;
     let tables = wanted.into_iter().filter_map(move |sheet| {
-        let read = catch_unwind(AssertUnwindSafe(|| book.worksheet_range(&sheet)));
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let range = book.worksheet_range(&sheet)?;
+            let formulas = book.worksheet_formula(&sheet)?;
+            Ok::<_, calamine::Error>((range, formulas))
+        }));
         let shown = if several { format!("{}/{sheet}", input.shown) } else { input.shown.clone() };
         let name = if several { sheet.clone() } else { input.name.clone() };
         let bad = |why: String| Err(ReadError::BadFile { path: shown.clone().into(), why });
@@ -47,14 +52,18 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
             Err(_) => Some(bad("the sheet is damaged".to_owned())),
             Ok(Err(e)) => Some(bad(format!("the sheet cannot be read: {e}"))),
             // of several sheets an empty one is no mistake
-            Ok(Ok(range)) if range.is_empty() && several => None,
-            Ok(Ok(range)) => Some(table(range, sheet, shown, name, format, &options).map_err(|e| match e {
-                ReadError::BadHeader { path, why } if several => {
-                    let why = format!("{why}; to read one sheet alone, say sheet in [read]: `{all}`");
-                    ReadError::BadHeader { path, why }
-                }
-                other => other,
-            })),
+            Ok(Ok((range, _))) if range.is_empty() && several => None,
+            Ok(Ok((range, formulas))) => {
+                let open = without_result(&range, &formulas);
+                drop(formulas);
+                Some(table((range, open), sheet, shown, name, format, &options).map_err(|e| match e {
+                    ReadError::BadHeader { path, why } if several => {
+                        let why = format!("{why}; to read one sheet alone, say sheet in [read]: `{all}`");
+                        ReadError::BadHeader { path, why }
+                    }
+                    other => other,
+                }))
+            }
         }
     });
     Ok(Box::new(tables))
@@ -94,8 +103,24 @@ fn check_zip(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Formulas whose result is not in the file, the first of each row, by row and column of the sheet from 0.
+type WithoutResult = BTreeMap<u32, (u32, String)>;
+
+/// Cells that hold a formula and no result, as programs write them that do not calculate: nothing can be said of their row.
+fn without_result(range: &Range<Data>, formulas: &Range<String>) -> WithoutResult {
+    let (row0, column0) = formulas.start().unwrap_or_default();
+    let mut found = WithoutResult::new();
+    for (row, column, formula) in formulas.used_cells().filter(|(.., formula)| !formula.is_empty()) {
+        let at = (row0.saturating_add(row as u32), column0.saturating_add(column as u32));
+        if matches!(range.get_value(at), None | Some(Data::Empty)) {
+            found.entry(at.0).or_insert_with(|| (at.1, formula.chars().take(60).collect()));
+        }
+    }
+    found
+}
+
 fn table(
-    range: Range<Data>,
+    (range, open): (Range<Data>, WithoutResult),
     sheet: String,
     shown: String,
     name: String,
@@ -155,12 +180,14 @@ fn table(
     let width = headers.len();
     let next = rows.peek().map_or(first_row + height as u64, |(line, _)| *line);
     drop(rows);
-    let source = SheetRows { range, first_row, next, width, decimal: options.decimal };
+    let source = SheetRows { range, open, first_row, next, width, decimal: options.decimal };
     Ok(Table::new(shown, name, format, headers, Box::new(source))?.with_preface(preface))
 }
 
 struct SheetRows {
     range: Range<Data>,
+    /// Formulas without results in rows that are still to come.
+    open: WithoutResult,
     first_row: u64,
     /// The row of the sheet that comes next.
     next: u64,
@@ -178,6 +205,11 @@ impl Source for SheetRows {
         for row in rows {
             let line = self.next + seen;
             seen += 1;
+            if let Some((column, formula)) = u32::try_from(line - 1).ok().and_then(|row| self.open.remove(&row)) {
+                let raw = Some(texts_as_csv(row, self.decimal));
+                out.push(Err(super::BadRow { line, why: no_result(line, column, &formula), raw }));
+                continue;
+            }
             if row.iter().all(|c| matches!(c, Data::Empty)) {
                 continue;
             }
@@ -197,8 +229,29 @@ impl Source for SheetRows {
             });
         }
         self.next += seen;
-        (seen > 0).then(|| Box::new(RowsInMemory::new(out)) as Box<dyn Chunk>)
+        if (seen as usize) < CHUNK_ROWS {
+            // rows of such formulas alone, below all others
+            let below = std::mem::take(&mut self.open).split_off(&u32::try_from(self.next - 1).unwrap_or(u32::MAX));
+            for (row, (column, formula)) in below {
+                let line = u64::from(row) + 1;
+                out.push(Err(super::BadRow { line, why: no_result(line, column, &formula), raw: None }));
+            }
+        }
+        (seen > 0 || !out.is_empty()).then(|| Box::new(RowsInMemory::new(out)) as Box<dyn Chunk>)
     }
+}
+
+fn no_result(line: u64, column: u32, formula: &str) -> String {
+    let mut letters = String::new();
+    let mut left = u64::from(column) + 1;
+    while left > 0 {
+        letters.insert(0, char::from(b'A' + ((left - 1) % 26) as u8));
+        left = (left - 1) / 26;
+    }
+    format!(
+        "cell {letters}{line} holds a formula (={formula}) and no result: open the workbook in a spreadsheet program and save it, \
+         or write the number"
+    )
 }
 
 fn texts_as_csv(row: &[Data], decimal: char) -> Vec<u8> {

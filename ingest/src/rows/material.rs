@@ -15,6 +15,7 @@ use crate::check::Place;
 use crate::mapping::{BasisName, Derivation};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
+use crate::value::Sense;
 use crate::{smiles, structure, value};
 
 /// Amounts that sum to less are no percentages with something missing.
@@ -128,7 +129,12 @@ impl Layout<'_> {
         if let Some(text) = self.formula.and_then(|position| row.cells.get(position)).map(str::trim) {
             let column = self.mapping.file.material.formula.as_deref().unwrap_or_default();
             match self.read_formula(text) {
-                Ok(formula) => return Ok((Some(formula), true)),
+                Ok(formula) => {
+                    return match zero_for_oxygen(text, &formula) {
+                        None => Ok((Some(formula), true)),
+                        Some(meant) => Err(zero_finding(place, column, text, &formula, &meant)),
+                    };
+                }
                 // a word that means no value, unless it is a formula: `NaN` is sodium nitride
                 Err(_) if self.is_null(text) => {}
                 Err(why) => return Err(bad_formula(place, column, text, why.to_string())),
@@ -167,23 +173,25 @@ impl Layout<'_> {
     ) -> Result<Option<Formula>, Finding> {
         let stated = composition.stated;
         let mut parts: Vec<(Nuclide, f64)> = Vec::with_capacity(composition.shares.len() + 1);
+        let mut rest_of: Option<&Share> = None;
+        let mut supposed = Vec::new();
         for share in &composition.shares {
             let Some(text) = self.cell(row, share.position) else { continue };
             if !value::is_balance(text) {
-                parts.push((share.nuclide, self.plain_number(place, &share.header, text)?));
+                let (number, is_bound) = self.share_of(composition, share, text, row, place)?;
+                supposed.extend(is_bound.then(|| format!("{} {number}", share.nuclide.element)));
+                parts.push((share.nuclide, number));
                 continue;
             }
-            let element = share.nuclide.element;
-            if composition.balance != Some(element) {
-                let why = format!("`{text}` says that {element} makes up the rest, and the mapping does not");
-                let mend = format!("say balance = \"{element}\" in [material.fractions], or write the share");
+            if let Some(other) = rest_of.replace(share) {
+                let why = format!("{} and {} make up the rest", other.nuclide.element, share.nuclide.element);
                 let cell = (Some(&*share.header), Some(text));
-                return Err(place.finding(Severity::Refused, Code::BadNumber, cell, why, &mend));
+                let mend = "write the share of one of them";
+                return Err(place.finding(Severity::Refused, Code::BadNumber, cell, why, mend));
             }
         }
         if parts.is_empty() {
-            let rest = composition.shares.iter().find(|share| self.cell(row, share.position).is_some());
-            flagged.extend(rest.map(|share| {
+            flagged.extend(rest_of.map(|share| {
                 let why = "only the rest is stated, and no share that it is the rest of: the row goes without its composition";
                 let mend = "write the shares of the other elements, or the share of this one";
                 let cell = (Some(&*share.header), row.cells.get(share.position));
@@ -191,8 +199,7 @@ impl Layout<'_> {
             }));
             return Ok(None);
         }
-        let has = |element: Element| parts.iter().any(|(nuclide, _)| nuclide.element == element);
-        let untold = |part: &&Share| !has(part.nuclide.element) && self.cell(row, part.position).is_some();
+        let untold = |part: &&Share| !has(&parts, part.nuclide.element) && self.cell(row, part.position).is_some();
         if let Some(part) = composition.parts.iter().find(untold) {
             let (column, element) = (&*part.header, part.nuclide.element);
             let why = format!(
@@ -211,16 +218,73 @@ impl Layout<'_> {
             }
         }
         let rest = basis.whole() - sum;
-        // a row may state the share of that element itself
-        if let Some(element) = composition.balance.filter(|element| !parts.iter().any(|(of, _)| of.element == *element))
-        {
+        // a row may say itself what makes up the rest, or state the share of that element
+        let balance = rest_of.map(|share| share.nuclide.element).or(composition.balance);
+        if let Some(element) = balance.filter(|element| !has(&parts, *element)) {
             if rest < 0.0 {
                 let why = format!("the fractions sum to {sum}, and leave nothing for the balance {element}");
                 return Err(bad_fractions(place, &parts, why));
             }
             parts.push((Nuclide::from(element), rest));
         }
-        nuclide::formula(&parts, basis).map(Some).map_err(|e| bad_fractions(place, &parts, e.to_string()))
+        let formula = nuclide::formula(&parts, basis).map_err(|e| bad_fractions(place, &parts, e.to_string()))?;
+        if !supposed.is_empty() {
+            let why =
+                format!("of a share that is only bounded half of what it may be is supposed: {}", supposed.join(", "));
+            let mend = "write the share where it is known; a bound alone moves the others a little";
+            flagged.push(place.finding(Severity::Flagged, Code::BoundedShare, (Some("composition"), None), why, mend));
+        }
+        Ok(Some(formula))
+    }
+
+    /// The share of an element in the numbers of the composition (`12.5`, `12-13`, `<0.03`, `500 ppm`, `0.05 wt%`), and
+    /// whether it was only bounded: then it is the middle of what it may be.
+    fn share_of(
+        &self,
+        composition: &Composition<'_>,
+        share: &Share,
+        text: &str,
+        row: &Row,
+        place: Place<'_>,
+    ) -> Result<(f64, bool), Finding> {
+        if let Some(number) = self.numbers.plain(text) {
+            return Ok((number, false));
+        }
+        // `max. 0.03`
+        let most = ["max.", "max", "Max."].iter().find_map(|word| text.strip_prefix(word)).map(str::trim);
+        let bad = |why: value::Unreadable| self.bad_number(place, &share.header, text, Some(&why));
+        let mut reading = value::read(most.unwrap_or(text), self.numbers).map_err(bad)?;
+        if most.is_some() && reading.sense == Sense::Exact {
+            reading.sense = Sense::Below("≤");
+        }
+        let basis = self.basis(composition, row, place)?;
+        let whole = basis.whole();
+        let by_mass = basis.is_by_mass();
+        let factor = match reading.unit {
+            None => 1.0,
+            Some(unit) => {
+                let plain: String = unit.chars().filter(|c| !". ".contains(*c)).collect::<String>().to_lowercase();
+                match plain.as_str() {
+                    "%" => whole / 100.0,
+                    "wt%" | "mass%" | "w%" | "ma%" | "gew%" if by_mass => whole / 100.0,
+                    "at%" | "mol%" if !by_mass => whole / 100.0,
+                    "ppm" => whole / 1e6,
+                    "wtppm" | "ppmw" | "wppm" if by_mass => whole / 1e6,
+                    "atppm" | "ppma" | "appm" if !by_mass => whole / 1e6,
+                    _ => {
+                        let why = format!("`{unit}` is no share of what the numbers of the composition are shares of");
+                        let mend = Some("write the number in the unit of the column, in % or in ppm");
+                        return Err(bad(value::Unreadable { why, mend }));
+                    }
+                }
+            }
+        };
+        let number = reading.value * factor;
+        Ok(match reading.sense {
+            Sense::Below(_) => (number / 2.0, true),
+            Sense::Above(_) if number <= whole => ((number + whole) / 2.0, true),
+            Sense::Above(_) | Sense::Exact | Sense::About | Sense::Range => (number, false),
+        })
     }
 
     fn basis(&self, composition: &Composition<'_>, row: &Row, place: Place<'_>) -> Result<Basis, Finding> {
@@ -340,11 +404,73 @@ fn bad_formula(place: Place<'_>, column: &str, text: &str, why: String) -> Findi
     place.finding(Severity::Refused, Code::BadFormula, cell, why, &mend)
 }
 
+fn has(parts: &[(Nuclide, f64)], element: Element) -> bool {
+    parts.iter().any(|(nuclide, _)| nuclide.element == element)
+}
+
 fn bad_fractions(place: Place<'_>, parts: &[(Nuclide, f64)], why: String) -> Finding {
     let cells: Vec<String> = parts.iter().map(|(nuclide, share)| format!("{} {share}", nuclide.element)).collect();
     let mend = "check the shares of the elements and what they are shares of: `basis` in [material.fractions]";
     let cell = (Some("composition"), Some(cells.join(", ")));
     place.finding(Severity::Refused, Code::BadFormula, (cell.0, cell.1.as_deref()), why, mend)
+}
+
+/// What a formula was probably meant to be in which a zero stands for the letter O: `Fe203`, `Si02`, `BaTi03`, `Al2(S04)3`,
+/// `Na20`. Where oxygen is stated, zeros are zeros.
+fn zero_for_oxygen(text: &str, formula: &Formula) -> Option<String> {
+    // of monovalent elements `X20` is rather the oxide than twenty atoms
+    const MONOVALENT: [&str; 9] = ["H", "Li", "Na", "K", "Rb", "Cs", "Cu", "Ag", "Tl"];
+    if !text.contains('0') || formula.elements().any(|element| element.symbol() == "O") {
+        return None;
+    }
+    let alone = formula.nelements() == 1;
+    let bytes = text.as_bytes();
+    // `Ti90Al06V04`: each amount has as many digits
+    let wide = bytes.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let wide = wide.filter(|run| run.len() >= 2 && run[0].is_ascii_digit()).count();
+    let is_padded = !alone && wide >= formula.nelements();
+    let mut meant = String::with_capacity(text.len());
+    let (mut at, mut found) = (0, false);
+    while at < bytes.len() {
+        let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            let width = text[at..].chars().next().map_or(1, char::len_utf8);
+            meant.push_str(&text[at..at + width]);
+            at += width;
+            continue;
+        }
+        let (number, end) = (&text[at..at + digits], at + digits);
+        let is_amount = at > 0 && (bytes[at - 1].is_ascii_alphabetic() || bytes[at - 1] == b')');
+        let is_whole = is_amount && bytes.get(end).is_none_or(|b| *b != b'.' && *b != b',');
+        let oxide = match number.as_bytes() {
+            _ if !is_whole => None,
+            // `Si02`
+            [b'0', b'1'..=b'9', ..] if !is_padded => Some(format!("O{}", &number[1..])),
+            // `Fe203`, `Y3Fe5012`
+            [b'2'..=b'9', b'0', b'2'..=b'9'] | [b'2'..=b'9', b'0', b'1', _] => {
+                Some(format!("{}O{}", &number[..1], &number[2..]))
+            }
+            [b'2', b'0'] if alone && end == bytes.len() && MONOVALENT.contains(&&text[..at]) => Some("2O".to_owned()),
+            _ => None,
+        };
+        found |= oxide.is_some();
+        meant.push_str(oxide.as_deref().unwrap_or(number));
+        at = end;
+    }
+    found.then_some(meant).filter(|meant| Formula::parse(meant).is_ok())
+}
+
+fn zero_finding(place: Place<'_>, column: &str, text: &str, formula: &Formula, meant: &str) -> Finding {
+    let why = format!(
+        "`{}` has a zero where the letter O may be meant: as it stands it is {}, without oxygen",
+        cut(text),
+        formula.reduced()
+    );
+    let mend = format!(
+        "write {meant} where it is the oxide, and else the amount without a leading zero: {}",
+        formula.reduced()
+    );
+    place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(&*cut(text))), why, &mend)
 }
 
 /// A formula with decimal commas, `Al5Co23,75`, with points; none where no comma stands between digits.

@@ -145,6 +145,11 @@ impl Layout<'_> {
                 if sd < 0.0 {
                     return Err(negative_deviation(place, column, text));
                 }
+                // a unit that a cell states is that of its value; the deviations are in the unit of their column
+                let (conversion, factor) = match reading.unit.is_some() && what.states_unit {
+                    true => (what.conversion, what.factor),
+                    false => (conversion, factor),
+                };
                 Some(finite(conversion.apply_to_difference(sd * factor).abs(), column, text)?).filter(|sd| *sd > 0.0)
             }
             _ => None,

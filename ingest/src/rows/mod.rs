@@ -202,11 +202,6 @@ impl Layout<'_> {
         let member = self.member(row, place.file);
         // such a row begins its file
         let place = member.as_deref().map_or(place, |file| Place { file, line: 1 });
-        if !self.wants(row) {
-            let why = "`when` in [record] leaves the row out".to_owned();
-            let mend = "nothing to do, unless the row was meant to count: then widen `when`";
-            return Err(vec![place.finding(Severity::Refused, Code::NotSelected, (None, None), why, mend)]);
-        }
         let mut refused = Vec::new();
         let (before, known) = (flagged.len(), std::mem::take(&mut record.measurements));
         let identity = self.identity(row, place, &mut refused, flagged);

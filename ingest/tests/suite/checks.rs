@@ -217,7 +217,8 @@ async fn units_that_are_no_powers_of_ten_and_few_materials() {
     assert!(suspects(&ingest(&mut table, MODULI, "lab", &four, true).await).is_empty());
     // half the materials fit as they stand
     let mixed = "f,n,e\nFe,x,0.21\nCu,x,0.12\nAl,x,0.07\nW,x,400\nTi,x,115\nNi,x,200\n";
-    assert!(suspects(&ingest(&mut table, MODULI, "lab", mixed, true).await).is_empty());
+    let done = ingest(&mut table, MODULI, "lab", mixed, true).await;
+    assert_eq!(suspects(&done).iter().map(|f| f.row).collect::<Vec<_>>(), [2, 3, 4], "{:?}", done.report.findings);
 }
 
 #[tokio::test]
@@ -250,11 +251,14 @@ async fn private_datasets_tell_nothing_and_the_older_version_counts_where_nothin
     // its own new version may be compared with it
     let own = private.replace("[[value]]\n", "[[value]]\nunit = \"MPa\"\n");
     assert_eq!(suspects(&ingest(&mut table, &own, "secret", IN_GPA, true).await).len(), 7);
-    // what is known at 1000 K says nothing of 300 K
+    // what is known at 1000 K says nothing of 300 K about a column, and of a value that no modulus changes a thousandfold
     let hot = format!("{MODULI}temperature = {{ value = 1000, unit = \"K\" }}\n");
     let mut table = hub(&folder.path().join("hot")).await;
     assert_eq!(suspects(&ingest(&mut table, &wrong, "lab", IN_GPA, true).await).len(), 6);
-    assert!(suspects(&ingest(&mut table, &format!("{hot}{MEGA}"), "lab", IN_GPA, true).await).is_empty());
+    let done = ingest(&mut table, &format!("{hot}{MEGA}"), "lab", IN_GPA, true).await;
+    let found = suspects(&done);
+    assert!(found.iter().all(|f| !f.explanation.contains("whole column")), "{found:?}");
+    assert_eq!(found.iter().map(|f| f.row).collect::<Vec<_>>(), [2, 3, 4, 5, 6], "{found:?}");
 }
 
 #[tokio::test]
@@ -270,4 +274,63 @@ async fn a_hub_that_cannot_be_read_is_said_and_stops_nothing() {
     assert_eq!(done.report.findings.iter().map(|f| f.code).collect::<Vec<_>>(), [Code::NotCompared]);
     assert!(done.report.findings[0].explanation.contains("checksum"), "{:?}", done.report.findings);
     assert_eq!((done.records, done.outcome.is_some()), (6, true));
+}
+
+const STRENGTH: &str = "[material]\nname = \"n\"\n[defaults]\nevidence = \"measured\"\n[[value]]\ncolumn = \"s\"\nproperty = \"yield_strength\"\n\
+    unit = \"MPa\"\nconditions = { direction = { column = \"d\" } }\n";
+
+async fn alone(map: &str, text: &str) -> Done {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, text).unwrap();
+    let request = Request {
+        files: vec![Input { path, shown: "a.csv".into() }],
+        mapping: Some(ingest::mapping::Mapping::parse(map, Some("lab"), "map.toml").unwrap()),
+        dataset: None,
+        key: None,
+        report: None,
+        refused: None,
+    };
+    job::check(None, &request, folder.path(), &Watch::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_cell_in_giga_among_mega_is_noticed_whatever_the_conditions() {
+    // of two of one alloy the one that is further from its column
+    let done = alone(STRENGTH, "n,s,d\nTi64,905,L\nTi64,0.898,T\n316L,250,L\nIN718,1030,L\n").await;
+    let found = suspects(&done);
+    assert_eq!(found.iter().map(|f| f.row).collect::<Vec<_>>(), [3], "{found:?}");
+    assert!(found[0].explanation.contains("1000 times too small beside 905 MPa"), "{found:?}");
+    // of more the odd one, also where it is the larger one
+    let done = alone(STRENGTH, "n,s,d\nAl,95,L\nAl,110000,T\nAl,98,S\n").await;
+    assert_eq!(suspects(&done).iter().map(|f| f.row).collect::<Vec<_>>(), [3]);
+    // without another value of the alloy its column says it
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let rows: String = names.iter().enumerate().map(|(n, name)| format!("{name},{},L\n", 300 + 90 * n)).collect();
+    let done = alone(STRENGTH, &format!("n,s,d\n{rows}x,0.55,L\n")).await;
+    let found = suspects(&done);
+    assert_eq!(found.iter().map(|f| f.row).collect::<Vec<_>>(), [10], "{found:?}");
+    assert!(found[0].explanation.contains("rest of its column"), "{found:?}");
+    // strong and weak alloys, and a property that ranges over decades, are no slips
+    assert!(suspects(&alone(STRENGTH, &format!("n,s,d\n{rows}x,25,L\nx,70,T\n")).await).is_empty());
+    let conductivity = STRENGTH.replace("yield_strength", "electrical_conductivity").replace("MPa", "S/m");
+    let wide: String = names.iter().enumerate().map(|(n, name)| format!("{name},1e{},L\n", n)).collect();
+    assert!(suspects(&alone(&conductivity, &format!("n,s,d\n{wide}")).await).is_empty());
+    // a share among percent
+    let elongation = STRENGTH.replace("yield_strength", "elongation").replace("MPa", "%");
+    let rows: String = names.iter().enumerate().map(|(n, name)| format!("{name},{},L\n", 40 + 3 * n)).collect();
+    let done = alone(&elongation, &format!("n,s,d\n{rows}x,0.54,L\n")).await;
+    assert_eq!(suspects(&done).iter().map(|f| f.row).collect::<Vec<_>>(), [10]);
+}
+
+#[tokio::test]
+async fn a_cell_in_giga_is_noticed_beside_what_the_hub_knows_in_another_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = Table::open_or_create(folder.path()).await.unwrap();
+    ingest(&mut table, STRENGTH, "known", "n,s,d\nTi64,905,L\n", false).await;
+    let done = ingest(&mut table, STRENGTH, "lab", "n,s,d\nTi64,0.7,T\n", false).await;
+    let found = suspects(&done);
+    assert!(found.len() == 1 && found[0].explanation.contains("in `known`"), "{found:?}");
+    // corrected, it is not held against its own older version
+    assert!(suspects(&ingest(&mut table, STRENGTH, "lab", "n,s,d\nTi64,700,T\n", false).await).is_empty());
 }

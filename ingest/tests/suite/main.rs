@@ -22,6 +22,7 @@ mod mapping;
 mod native;
 mod propose;
 mod rows;
+mod slips;
 mod sort;
 mod structures;
 mod values;

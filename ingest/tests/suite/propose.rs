@@ -150,6 +150,33 @@ fn units_behind_a_stroke_shares_in_percent_and_columns_to_ignore() {
 }
 
 #[test]
+fn brackets_that_do_not_fit_are_asked_about_and_temperatures_in_them_kept() {
+    let rows = "Fe;120;1\nNi;80;2\n";
+    for header in ["Yield strength (kN)", "Hardness (HRB)", "Hardness (Shore D)", "Density (mol/l)"] {
+        let open = proposed("a.csv", &format!("formula;{header};HV\n{rows}"));
+        assert_eq!(role_of(&open, header), Role::Unplaced, "{header}: {:?}", open.columns);
+        let said = open.to_state.iter().any(|line| line.contains(header) && line.contains("brackets"));
+        assert!(said, "{header}: {:?}", open.to_state);
+    }
+    for (header, unit, kelvin) in [
+        ("Yield strength (20 °C)", None, 293.15),
+        ("Yield strength (MPa, 650 °C)", Some("MPa"), 923.15),
+        ("Yield strength [MPa] at 300 K", Some("MPa"), 300.0),
+        ("Yield strength (MPa) @ RT", Some("MPa"), 298.15),
+        ("Yield strength, 20 C", None, 293.15),
+        ("Yield strength at -40 °C [MPa]", Some("MPa"), 233.15),
+    ] {
+        let said = header::read(header);
+        assert_eq!(said.property.map(|p| p.key.as_str()), Some("yield_strength"), "{header}");
+        assert_eq!(said.unit.as_deref(), unit, "{header}");
+        assert!(said.temperature_k.is_some_and(|k| (k - kelvin).abs() < 1e-9), "{header}: {said:?}");
+    }
+    assert_eq!(header::read("Melting point (K)").temperature_k, None);
+    let lines = header::read("Electrical conductivity / σ (S/m)");
+    assert_eq!(lines.unit.as_deref(), Some("S/m"), "the second line states the unit");
+}
+
+#[test]
 fn shares_with_their_unit_and_a_rest_become_a_composition() {
     use ingest::mapping::BasisName;
     let proposal = proposed("a.csv", "name;C [wt%];Mn wt.%;Fe (wt%);HV\nx;0.2;1.5;Rest;100\ny;0.4;1.2;bal.;110\n");
@@ -159,13 +186,14 @@ fn shares_with_their_unit_and_a_rest_become_a_composition() {
     let map = Mapping::from_file(proposal.file, Some("lab"), "m").unwrap();
     let done = crate::job::read(&map, "name,C [wt%],Mn wt.%,Fe (wt%),HV\nx,0,50,Rest,100\ny,0,50,50,110\n");
     assert!(done.records.iter().all(|r| r.formula.as_deref().is_some_and(|f| f.starts_with("Fe"))), "{done:?}");
-    // without the balance the message names it
+    // a row says its rest itself, whatever the mapping says
     let map = crate::job::mapping(&format!(
         "material.fractions = {{ columns = [\"C\", \"Fe\"], basis = \"weight_percent\" }}\n{}",
         crate::job::GAP.replace("[material]\nformula = \"formula\"\n", "")
     ));
-    let done = crate::job::read(&map, "C,Fe,gap\n1,Rest,1\n");
-    assert!(crate::job::finding(&done).mend.contains("balance = \"Fe\""), "{:?}", done.report);
+    let done = crate::job::read(&map, "C,Fe,gap\n1,Rest,1\nbal.,Rest,2\nbal.,2,3\n");
+    assert_eq!(crate::job::counts(&done), (2, 1, 0), "{:?}", done.report);
+    assert!(crate::job::finding(&done).explanation.contains("C and Fe make up the rest"), "{:?}", done.report);
     let open = proposed("a.csv", "name;C [wt%];Mn [wt%];HV\nx;0.2;1.5;100\ny;0.4;1.2;110\n");
     assert!(open.to_state.iter().any(|line| line.contains("balance = ")), "{:?}", open.to_state);
 }

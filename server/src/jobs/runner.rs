@@ -69,6 +69,9 @@ pub struct Rows {
     pub refused: u64,
     /// Rows that said nothing new.
     pub unchanged: u64,
+    /// Rows that `when` in `[record]` leaves out; they are not among those read.
+    #[serde(default)]
+    pub left_out: u64,
 }
 
 /// The records that a job changed.
