@@ -1,21 +1,21 @@
 //! The answer, with its evidence: candidates of a spec, and all that is known of one material.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::Array as _;
 use datasets::property::{Axis, Property, dictionary};
-use datasets::record::Evidence;
+use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K};
 use rayon::prelude::*;
 use serde::Serialize;
 use space::predictor::COVERED_DEVIATIONS;
 
-use crate::belief::Belief;
+use crate::belief::{Belief, SAME_TEMPERATURE_K};
 use crate::like::{LikeAnswer, LikeMeta};
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
 use crate::prediction::{self, NO_PICK};
 use crate::scope::Scope;
-use crate::search::{Passing, Ranking, meets};
+use crate::search::{Judge, Passing, Ranking};
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Subject, Target, Unknown};
 use crate::stated::StatedAnswer;
@@ -264,11 +264,12 @@ pub fn answer(
         let key = std::iter::once(label.to_owned()).chain(again).find(|key| !counts.contains_key(key));
         counts.extend(key.map(|key| (key, count)));
     }
+    let judges: Vec<Judge<'_>> = spec.targets.iter().map(|target| Judge::new(snapshot, target)).collect();
     let candidates = ranking
         .page
         .iter()
         .enumerate()
-        .map(|(i, &(score, row))| candidate(snapshot, spec, spec.offset + i + 1, score, row))
+        .map(|(i, &(score, row))| candidate(snapshot, (spec, &judges), spec.offset + i + 1, score, row))
         .collect();
     SuggestAnswer {
         meta: Meta {
@@ -291,8 +292,15 @@ pub fn answer(
     }
 }
 
-fn candidate(snapshot: &Snapshot, spec: &Resolved, rank: usize, score: f64, row: u32) -> Candidate {
-    let targets: Vec<TargetAnswer> = spec.targets.iter().map(|t| target_answer(snapshot, spec, t, row)).collect();
+fn candidate(
+    snapshot: &Snapshot,
+    (spec, judges): (&Resolved, &[Judge<'_>]),
+    rank: usize,
+    score: f64,
+    row: u32,
+) -> Candidate {
+    let targets = spec.targets.iter().zip(judges);
+    let targets: Vec<TargetAnswer> = targets.map(|target| target_answer(snapshot, spec, target, row)).collect();
     let verdict = |wanted: Verdict| targets.iter().any(|t| t.verdict == wanted);
     let Identity { material, formula, chemical_formula_reduced, name, records, datasets } =
         identity(snapshot, &spec.scope, row);
@@ -317,7 +325,51 @@ fn candidate(snapshot: &Snapshot, spec: &Resolved, rank: usize, score: f64, row:
     }
 }
 
-fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32) -> TargetAnswer {
+/// What the sources state beside the values that count in a belief; a condition in which they differ has all its texts.
+fn beside(
+    snapshot: &Snapshot,
+    scope: &Scope,
+    property: &Property,
+    belief: &Belief,
+    row: u32,
+    shown: impl Fn(f64) -> f64,
+) -> StatedAnswer {
+    let m = &snapshot.measurements;
+    let mut answer = StatedAnswer::of(m, belief.pick as usize, shown);
+    if belief.count < 2 {
+        return answer;
+    }
+    let of = if belief.inherited { snapshot.materials.parent[row as usize] } else { row };
+    let kelvin = |entry: usize| {
+        let stated = f64::from(m.temperature[entry]);
+        if stated.is_nan() { REFERENCE_TEMPERATURE_K } else { stated }
+    };
+    let there = kelvin(belief.pick as usize);
+    let counts = |entry: &usize| {
+        m.evidence[*entry] == belief.evidence as u8
+            && !m.sd[*entry].is_nan()
+            && (kelvin(*entry) - there).abs() <= SAME_TEMPERATURE_K
+            && snapshot.sees(scope, m.record[*entry] as usize)
+    };
+    let others = m.of_material(m.of_property(&property.key), of).filter(counts);
+    let stated: Vec<_> = others.map(|entry| StatedAnswer::of(m, entry, |x| x).conditions).collect();
+    let names: BTreeSet<&String> = stated.iter().flat_map(BTreeMap::keys).collect();
+    for name in names {
+        let texts: BTreeSet<&str> = stated.iter().map(|one| one.get(name).map_or(NOT_STATED, String::as_str)).collect();
+        answer.conditions.insert(name.clone(), texts.into_iter().collect::<Vec<_>>().join("; "));
+    }
+    answer
+}
+
+/// The text of a condition that some of the values behind a belief do not state.
+const NOT_STATED: &str = "not stated";
+
+fn target_answer(
+    snapshot: &Snapshot,
+    spec: &Resolved,
+    (target, judge): (&Target, &Judge<'_>),
+    row: u32,
+) -> TargetAnswer {
     let axis = target.subject.axis();
     let belief = target.beliefs.get(row, snapshot.materials.len());
     let known = belief.is_some_and(|b| b.evidence >= spec.evidence);
@@ -351,11 +403,19 @@ fn target_answer(snapshot: &Snapshot, spec: &Resolved, target: &Target, row: u32
         evidence: belief.map_or(Evidence::None, |b| b.evidence),
         method: pick.and_then(|i| word(measurements.method[i])),
         temperature_k: pick.and_then(|i| kelvins(measurements.temperature[i])),
-        stated: pick.map(|i| StatedAnswer::of(measurements, i, shown)).unwrap_or_default(),
+        stated: match (&target.subject, belief) {
+            (Subject::Property(property), Some(belief)) if pick.is_some() => {
+                beside(snapshot, &spec.scope, property, &belief, row, shown)
+            }
+            _ => StatedAnswer::default(),
+        },
         verdict: match () {
             () if !known => Verdict::Unknown,
-            () if meets(target, mean) => Verdict::Pass,
-            () => Verdict::Fail,
+            () => match judge.meets(mean, belief.map_or(NO_PICK, |b| b.pick)) {
+                Some(true) => Verdict::Pass,
+                Some(false) => Verdict::Fail,
+                None => Verdict::Unknown,
+            },
         },
         probability,
         record: pick.map(|i| snapshot.records.id.value(measurements.record[i] as usize).to_owned()),

@@ -22,7 +22,7 @@ use crate::embedding::compose;
 use crate::hub::HubError;
 use crate::prediction::{self, Ground, Learned, PredictionError, Predictions, Wanted};
 use crate::scope::{Scope, Viewer};
-use crate::search::meets;
+use crate::search::Judge;
 use crate::snapshot::Snapshot;
 use crate::spec::{Resolved, Spec, SpecError, Subject, Target, Unknown};
 
@@ -180,6 +180,8 @@ pub fn screen(
     let names_neighbours = count <= MAX_WITH_NEIGHBOURS;
     let places: HashMap<&str, usize> =
         said.iter().enumerate().map(|(at, said)| (said.property.key.as_str(), at)).collect();
+    let judges: Vec<Judge<'_>> =
+        spec.iter().flat_map(|spec| &spec.targets).map(|target| Judge::new(snapshot, target)).collect();
     let whole = sound.par_iter().enumerate().map(|(i, read)| {
         let mut result = results[read.at].clone();
         result.material = match read.rows.as_slice() {
@@ -193,7 +195,7 @@ pub fn screen(
         }
         if let Some(spec) = &spec {
             let believed = |property: &Property| said[places[property.key.as_str()]].beliefs[i];
-            judge(snapshot, spec, unknown, &believed, &mut result);
+            judge(snapshot, (spec, &judges), unknown, &believed, &mut result);
         }
         result
     });
@@ -390,14 +392,14 @@ fn value(snapshot: &Snapshot, said: &Said, read: &Read, i: usize, names_neighbou
 /// Score, probability and verdict of one candidate, and the values of indices of merit.
 fn judge(
     snapshot: &Snapshot,
-    spec: &Resolved,
+    (spec, judges): (&Resolved, &[Judge<'_>]),
     unknown: Unknown,
     believed: &dyn Fn(&Property) -> Option<Belief>,
     result: &mut ScreenResult,
 ) {
     let (mut sum, mut weights, mut probability) = (0.0, 0.0, None);
     let (mut fails, mut unclear) = (false, false);
-    for target in &spec.targets {
+    for (target, judge) in spec.targets.iter().zip(judges) {
         let belief = match &target.subject {
             Subject::Property(property) => believed_at(snapshot, target, believed(property), &result.material),
             Subject::Index(merit) => {
@@ -413,8 +415,11 @@ fn judge(
             Unknown::Require | Unknown::Ignore => known.is_some(),
         };
         match known {
-            Some(belief) if !meets(target, belief.mean) => fails = true,
-            Some(_) => {}
+            Some(belief) => match judge.meets(belief.mean, belief.pick) {
+                Some(true) => {}
+                Some(false) => fails = true,
+                None => unclear = true,
+            },
             None if unknown == Unknown::Ignore => {}
             None => unclear = true,
         }

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use crate::belief::Beliefs;
 use crate::snapshot::Snapshot;
-use crate::spec::{Resolved, Target, Unknown};
+use crate::spec::{Resolved, Subject, Target, Unknown};
+use crate::stated::Bounds;
 
 /// How much an f32 score may differ from the f64 score, relatively. The kernels themselves are within
 /// [`reference::F32_RELATIVE_ERROR`]; rounding means, deviations ([`crate::belief::floor_sd`] keeps them above 10⁻⁴ of
@@ -73,9 +74,11 @@ pub fn passing(snapshot: &Snapshot, spec: &Resolved) -> Passing {
     let meeting = |target: &Target| {
         let mut passes = Mask::none(snapshot.materials.len());
         let beliefs = &target.beliefs;
+        let judge = Judge::new(snapshot, target);
         for i in 0..beliefs.len() {
             let row = beliefs.row[i] as usize;
-            if beliefs.evidence[i] >= spec.evidence as u8 && meets(target, beliefs.mean[i]) && spec.mask.get(row) {
+            let meets = || judge.meets(beliefs.mean[i], beliefs.pick[i]) == Some(true);
+            if beliefs.evidence[i] >= spec.evidence as u8 && spec.mask.get(row) && meets() {
                 passes.set(row, true);
             }
         }
@@ -90,9 +93,33 @@ pub fn passing(snapshot: &Snapshot, spec: &Resolved) -> Passing {
     Passing { all: all.count(), each: each.iter().map(Mask::count).collect() }
 }
 
-/// Whether a mean on the axis meets a target. A goal has no window to miss.
-pub fn meets(target: &Target, mean: f64) -> bool {
-    !target.required || (target.window.lo..=target.window.hi).contains(&mean)
+/// Says whether beliefs meet a target.
+pub struct Judge<'a> {
+    target: &'a Target,
+    /// Bounds among the values; none where the target is an index of merit.
+    bounds: Option<Bounds>,
+}
+
+impl<'a> Judge<'a> {
+    /// For one target.
+    pub fn new(snapshot: &Snapshot, target: &'a Target) -> Judge<'a> {
+        let bounds = match &target.subject {
+            Subject::Property(property) if target.required => Some(Bounds::of(&snapshot.measurements, property)),
+            _ => None,
+        };
+        Judge { target, bounds: bounds.filter(|bounds| !bounds.is_empty()) }
+    }
+
+    /// Whether a mean on the axis, which rests on a value, meets the target; `None` where a bound leaves it open. A goal
+    /// has no window to miss.
+    pub fn meets(&self, mean: f64, pick: u32) -> Option<bool> {
+        let window = [self.target.window.lo, self.target.window.hi];
+        match &self.bounds {
+            _ if !self.target.required => Some(true),
+            None => Some((window[0]..=window[1]).contains(&mean)),
+            Some(bounds) => bounds.meets(mean, pick, window),
+        }
+    }
 }
 
 /// The f64 score of single rows.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use datasets::property::Property;
 use datasets::record::{BOUND_MARKS, CENSORED, GIVEN};
 use serde::Serialize;
 
@@ -57,6 +58,53 @@ impl StatedAnswer {
             qualifier,
             bound: number(stated.bound).map(shown),
             conditions,
+        }
+    }
+}
+
+impl Stated {
+    /// Where the true value may lie on the property's axis, of a bound: `<27` is anything from the least that is conceivable.
+    fn allowed(&self, measurements: &Measurements, property: &Property) -> Option<[f64; 2]> {
+        if self.bound.is_nan() {
+            return None;
+        }
+        let conditions: BTreeMap<String, String> =
+            serde_json::from_str(measurements.word(self.conditions)?).unwrap_or_default();
+        let is_below = conditions.get(CENSORED)?.starts_with(['<', '≤']);
+        let [least, most] = property.bounds;
+        let (low, high) = if is_below { (least, self.bound.min(most)) } else { (self.bound.max(least), most) };
+        Some([low, high].map(|end| property.axis.to_axis(end)))
+    }
+}
+
+/// The bounds among the values of one property, for verdicts: a bound passes where all that it allows does, fails where
+/// nothing does, and says nothing else.
+pub struct Bounds {
+    /// Entry of the value, where it may lie on the axis; ascending by entry.
+    allowed: Vec<(u32, [f64; 2])>,
+}
+
+impl Bounds {
+    /// Those of a property.
+    pub fn of(measurements: &Measurements, property: &Property) -> Bounds {
+        let stated = measurements.stated_within(measurements.of_property(&property.key));
+        let allowed = stated.iter().filter_map(|one| Some((one.entry, one.allowed(measurements, property)?)));
+        Bounds { allowed: allowed.collect() }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.allowed.is_empty()
+    }
+
+    /// Whether a belief that rests on a value lies in a window, by its mean, and where the value is a bound by all that it
+    /// allows; `None` where that is partly within.
+    pub fn meets(&self, mean: f64, pick: u32, [lo, hi]: [f64; 2]) -> Option<bool> {
+        match self.allowed.binary_search_by_key(&pick, |(entry, _)| *entry).map(|at| self.allowed[at].1) {
+            Err(_) => Some((lo..=hi).contains(&mean)),
+            Ok([low, high]) if lo <= low && high <= hi => Some(true),
+            Ok([low, high]) if high <= lo || low >= hi => Some(false),
+            Ok(_) => None,
         }
     }
 }

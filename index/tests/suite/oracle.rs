@@ -17,6 +17,8 @@ pub(crate) struct Belief {
     pub(crate) evidence: Evidence,
     pub(crate) inherited: bool,
     pub(crate) count: usize,
+    /// Where a bound says that the value is, on the axis.
+    pub(crate) within: Option<(f64, f64)>,
 }
 
 /// One material and who speaks about it.
@@ -112,7 +114,12 @@ fn believe(key: &str, own: &[&Measurement], formula: &[&Measurement], at: Option
     let of_sources = all.iter().map(|(_, sd, ..)| sd * sd).sum::<f64>() / n as f64;
     let between = places.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n as f64;
     let sd = floored(mean, (of_sources + between).sqrt());
-    Some(Belief { mean, sd, value, evidence: best, inherited, count: n })
+    let [low, high] = dictionary().get(key).unwrap().bounds;
+    let picked = all[(n - 1) / 2].0;
+    let bound = picked.conditions.get("censored").and(picked.given_value).map(|bound| bound.min(high));
+    // only bounds above occur in these worlds
+    let within = bound.map(|bound| (on_axis(key, low), on_axis(key, bound)));
+    Some(Belief { mean, sd, value, evidence: best, inherited, count: n, within })
 }
 
 impl<'a> Oracle<'a> {

@@ -82,8 +82,11 @@ fn compare_candidates(answer: &SuggestAnswer, truth: &Truth, wishes: &Wishes, or
             let believed = &m.column[row];
             let known = wishes.knows(believed);
             let expected = match believed {
-                Some(b) if known && m.meets(b) => Verdict::Pass,
-                Some(_) if known => Verdict::Fail,
+                Some(b) if known => match m.meets(b) {
+                    Some(true) => Verdict::Pass,
+                    Some(false) => Verdict::Fail,
+                    None => Verdict::Unknown,
+                },
                 _ => Verdict::Unknown,
             };
             assert_eq!(target.verdict, expected, "{name}");

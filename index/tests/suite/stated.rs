@@ -113,3 +113,44 @@ fn numbers_come_before_bounds() {
         }
     });
 }
+
+/// A bound passes and fails by all that it allows; a belief of several directions names them all.
+#[test]
+fn verdicts_of_bounds_and_conditions_of_several_values() {
+    wait(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = datasets::table::Table::open_or_create(dir.path()).await.unwrap();
+        let above = || {
+            let m = Measurement { given_value: Some(1400.0), ..measured("yield_strength", 2800.0) };
+            with(m.sd(1400.0), &[("censored", ">"), ("given", ">1400")])
+        };
+        let along = |direction, value| with(measured("yield_strength", value), &[("direction", direction)]);
+        let records = [
+            record("lab/0").formula("W").says(above()),
+            record("lab/1").formula("Ti").says(along("L", 905.0)),
+            record("lab/2").formula("Ti").says(along("T", 895.0)),
+            record("lab/3").formula("Ti").says(measured("yield_strength", 900.0)),
+        ];
+        ingest(&mut table, &records, usize::MAX).await;
+        let hub = open(dir.path()).await;
+        let ask = |window: &str| {
+            let spec = format!("{{\"targets\": [{{\"property\": \"yield_strength\", {window}}}]}}");
+            serde_json::to_value(hub.suggest(&from_json(spec.as_bytes()).unwrap(), Viewer::Public).unwrap()).unwrap()
+        };
+        for (window, verdict, passing) in [
+            ("\"min\": 1300", "pass", 1),
+            ("\"min\": 1500", "unknown", 0),
+            ("\"max\": 1300", "fail", 1),
+            ("\"max\": 3000", "unknown", 1),
+        ] {
+            let answer = ask(window);
+            let of = |id: &str| {
+                let found = answer["candidates"].as_array().unwrap().iter().find(|c| c["material"] == id).cloned();
+                found.unwrap_or_else(|| panic!("{window}: {answer}"))
+            };
+            assert_eq!(of("W")["targets"][0]["verdict"], verdict, "{window}");
+            assert_eq!(answer["meta"]["passing"]["all"], passing, "{window}");
+            assert_eq!(of("Ti")["targets"][0]["conditions"], json!({"direction": "L; T; not stated"}), "{window}");
+        }
+    });
+}

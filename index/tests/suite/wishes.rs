@@ -398,9 +398,16 @@ impl Wish {
 }
 
 impl Meant {
-    /// Whether a belief lies in the window on the asked evidence; a goal has no window to miss.
-    pub(crate) fn meets(&self, belief: &Belief) -> bool {
-        !self.required || (self.lo <= belief.mean && belief.mean <= self.hi)
+    /// Whether a belief lies in the window on the asked evidence; a goal has no window to miss. A bound meets it by all
+    /// that it allows, misses it by all, and else leaves it open.
+    pub(crate) fn meets(&self, belief: &Belief) -> Option<bool> {
+        match belief.within {
+            _ if !self.required => Some(true),
+            None => Some(self.lo <= belief.mean && belief.mean <= self.hi),
+            Some((low, high)) if self.lo <= low && high <= self.hi => Some(true),
+            Some((low, high)) if high <= self.lo || self.hi <= low => Some(false),
+            Some(_) => None,
+        }
     }
 
     /// Mean and deviation that count for a row.
@@ -500,7 +507,8 @@ impl Wishes {
             let numbers = |m: &Meant| [m.lo, m.hi, 1.0 / m.tolerance, m.weight];
             a.key.cmp(b.key).then_with(|| numbers(a).partial_cmp(&numbers(b)).unwrap())
         });
-        let passes = |m: &Meant, row: usize| self.knows(&m.column[row]) && m.meets(&m.column[row].unwrap());
+        let passes =
+            |m: &Meant, row: usize| self.knows(&m.column[row]) && m.meets(&m.column[row].unwrap()) == Some(true);
         let mut ranked: Vec<(f64, usize)> = matched
             .iter()
             .filter(|&&row| self.unknown != "require" || meant.iter().all(|m| self.knows(&m.column[row])))
