@@ -305,6 +305,9 @@ pub struct Export {
     /// Only records of materials that match, of all datasets or of the one named
     #[arg(long, value_name = "FILTER", group = "what")]
     pub filter: Option<String>,
+    /// Records as an older version has them; `matgenome history` lists the versions
+    #[arg(long, value_name = "VERSION", conflicts_with = "filter")]
+    pub at: Option<u64>,
     /// Format of the file
     #[arg(long, value_enum)]
     pub format: ExportFormat,

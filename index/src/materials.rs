@@ -254,7 +254,12 @@ impl Materials {
             .iter()
             .map(|(name, at)| (name, &self.labels[*at]))
             .filter(|(_, label)| scope.0[usize::from(label.dataset)] && seen.get(label.row as usize))
-            .map(|(name, label)| (datasets::property::similarity(name, lower), self.id.value(label.row as usize)))
+            .map(|(name, label)| {
+                // `Ti-6Al-4V` of `Ti-6Al-4V (Grade 5)`
+                let begins = lower.len() > 2 && name.starts_with(lower);
+                let similarity = if begins { 1.0 } else { datasets::property::similarity(name, lower) };
+                (similarity, self.id.value(label.row as usize))
+            })
             .filter(|(similarity, _)| *similarity > 0.7)
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));

@@ -142,6 +142,13 @@ fn rest_of_a_number(text: &str, rest: &str) -> Unreadable {
             mend: Some("say thousands = \".\" in [read] where it is one, or write the number without it"),
         };
     }
+    let groups = rest.split([' ', '\u{a0}', '\u{202f}']);
+    if groups.clone().all(|group| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit())) {
+        return Unreadable {
+            why: "a blank may be a mark of thousands".into(),
+            mend: Some("say thousands = \" \" in [read] where it is one, or write the number without it"),
+        };
+    }
     unreadable(format!("`{}` is left over", rest.chars().take(40).collect::<String>()))
 }
 

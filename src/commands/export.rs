@@ -33,11 +33,11 @@ pub async fn run(common: &Common, asked: &arguments::Export) -> Result<u8, Failu
             }))
         }
     };
+    let table = hub.table_at(asked.at.unwrap_or(snapshot.version)).await?;
     let names: Vec<String> = match &asked.dataset {
         Some(name) => vec![name.clone()],
         None => snapshot.datasets.iter().map(|d| d.info.name.clone()).collect(),
     };
-    let table = hub.table_at(snapshot.version).await?;
     let export = Export::new(&table, &names, wanted, format).map_err(|e| match e {
         ExportError::NoDataset { .. } => Failure::usage(e),
         other => Failure::new(other),

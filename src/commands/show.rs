@@ -1,19 +1,28 @@
-//! `matgenome show`: all that is known of one material.
+//! `matgenome show`: all that is known of one material, or one record.
 
 use std::collections::BTreeMap;
 
 use index::candidate::ScreenValue;
-use index::hub::Hub;
+use index::hub::{Hub, HubError};
 use index::scope::Viewer;
 
 use crate::arguments::Common;
 use crate::open;
 use crate::output::{Failure, conditions, kelvins, print, print_json, short, stated_as, table};
 
-/// Shows a material.
+/// Shows a material or a record.
 pub async fn run(common: &Common, material: &str, predicted: bool, json: bool) -> Result<u8, Failure> {
     let hub = open::hub_to_list(common).await?;
-    let answer = hub.material(material, Viewer::Owner, predicted)?;
+    let answer = match hub.material(material, Viewer::Owner, predicted) {
+        Ok(answer) => answer,
+        Err(unknown @ HubError::NoMaterial { .. }) if material.contains('/') => {
+            // `my-lab/W-02`: one record, as it was contributed
+            let record = hub.record(material, Viewer::Owner).await;
+            print_json(&record.map_err(|e| if matches!(e, HubError::NoRecord(_)) { unknown } else { e })?)?;
+            return Ok(0);
+        }
+        Err(other) => return Err(other.into()),
+    };
     if json {
         print_json(&answer)?;
         return Ok(0);

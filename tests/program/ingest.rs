@@ -81,6 +81,17 @@ fn ingesting_again_is_an_upsert() {
     assert_eq!((gap["value"].as_f64(), shown["version"].as_u64()), (Some(1.43), Some(2)), "the new value alone");
     assert_eq!(gap["values"].as_array().unwrap().len(), 1);
     assert_eq!(lab.run(&["datasets", "--json"]).json()["datasets"][0]["records"], 11);
+
+    // the older version is still there, and one record can be looked at
+    let export = |more: &[&str]| lab.run(&[&["export", "lab", "--format", "csv"], more].concat()).text();
+    let (old, new) = (export(&["--at", "1"]), export(&[]));
+    assert!(old.contains("1.42") && !old.contains("ZnO"), "{old}");
+    assert!(new.contains("1.43") && new.contains("ZnO"), "{new}");
+    assert_eq!(lab.run(&["export", "lab", "--format", "csv", "--at", "9"]).code, Some(1));
+    let id = old.lines().find(|line| line.contains("1.42")).unwrap().split(',').next().unwrap();
+    let record = lab.run(&["show", id]).json();
+    assert_eq!((record["id"].as_str(), record["measurements"][0]["value"].as_f64()), (Some(id), Some(1.43)));
+    lab.run(&["show", "lab/none"]).failed(1, &["there is no material `lab/none`"]);
 }
 
 #[test]

@@ -33,6 +33,18 @@ pub(super) const IGNORED: &str = "left out, as ignore in [read] says";
 /// Why a column has no place beside the structure.
 pub(super) const IN_STRUCTURE: &str = "the structure says it too";
 
+/// Headers of columns with the direction of a test.
+const DIRECTION: [&str; 8] = [
+    "direction",
+    "orientation",
+    "testdirection",
+    "loadingdirection",
+    "specimenorientation",
+    "richtung",
+    "prüfrichtung",
+    "probenlage",
+];
+
 /// Headers of columns that number the rows, or name what was tested.
 const NUMBERS: [&str; 16] = [
     "sample",
@@ -193,7 +205,20 @@ impl<'t> One<'t> {
             (&["id", "materialid", "mpid", "entryid", "monomerid", "molcode", "identifier"][..], Role::Id),
             (&NUMBERS[..], Role::Id),
             (
-                &["name", "materialname", "tradename", "grade", "material", "alloy", "designation", "key", ""][..],
+                &[
+                    "name",
+                    "materialname",
+                    "tradename",
+                    "grade",
+                    "material",
+                    "alloy",
+                    "designation",
+                    "werkstoff",
+                    "legierung",
+                    "bezeichnung",
+                    "key",
+                    "",
+                ][..],
                 Role::Name,
             ),
             (&["doi", "referencedoi", "source", "url"][..], Role::Source),
@@ -203,12 +228,17 @@ impl<'t> One<'t> {
                 Role::Structure => self.share(at, |c| c.len() > 60) > 0.5,
                 Role::SpaceGroup => self.share(at, |c| crate::rows::space_group(c).is_some()) > 0.8,
                 Role::Id => {
-                    let mut cells: Vec<&str> = self.table.cells(at).collect();
+                    // a row that is there twice, word for word, is one
+                    let mut rows: Vec<&Vec<String>> = self.table.rows.iter().collect();
+                    rows.sort_unstable();
+                    rows.dedup();
+                    let cell = |row: &&Vec<String>| row.get(at).map(|cell| cell.trim().to_owned()).unwrap_or_default();
+                    let mut cells: Vec<String> = rows.iter().map(cell).filter(|cell| !cell.is_empty()).collect();
                     let count = cells.len();
                     cells.sort_unstable();
                     cells.dedup();
                     let counted = words == &NUMBERS[..] && self.numbers_rows(at);
-                    count > 0 && cells.len() == count && count == self.table.rows.len() && !counted
+                    count > 0 && cells.len() == count && count == rows.len() && !counted
                 }
                 // `@class` of a Python object is what the object is
                 Role::Class => text(self, at) && !headers[at].contains('@'),
@@ -334,7 +364,7 @@ impl<'t> One<'t> {
     }
 
     fn place_formula(&mut self, file: &mut MappingFile) {
-        const FORMULA: [&str; 10] = [
+        const FORMULA: [&str; 15] = [
             "formula",
             "prettyformula",
             "chemicalformula",
@@ -342,7 +372,12 @@ impl<'t> One<'t> {
             "composition",
             "reducedcomposition",
             "compound",
+            "summenformel",
+            "formel",
+            "zusammensetzung",
+            "verbindung",
             "alloy",
+            "legierung",
             "symbol",
             "#element",
         ];
@@ -592,9 +627,7 @@ impl<'t> One<'t> {
             }
             self.roles.insert(at, (Role::Condition, None, Some(unit), "the condition of the values".into()));
         }
-        for (words, name) in
-            [(&["direction", "orientation"][..], "direction"), (&["typeoftest", "testtype"][..], "test")]
-        {
+        for (words, name) in [(&DIRECTION[..], "direction"), (&["typeoftest", "testtype", "prüfart"][..], "test")] {
             if let Some(at) = self.find(words, |at| !number(self, at)) {
                 found.other.insert(name.into(), of_column(&self.table.headers[at], ""));
                 self.set(at, Role::Condition, "the condition of the values");

@@ -185,8 +185,8 @@ impl Layout<'_> {
             evidence: what.evidence,
             method: value.method.clone(),
             source: value.source.as_ref().and_then(|s| s.get(self, row, words)),
-            temperature_k: self.condition(value.temperature.as_ref(), row, place)?,
-            pressure_pa: self.condition(value.pressure.as_ref(), row, place)?,
+            temperature_k: self.condition(value.temperature.as_ref(), row, place, &mut conditions)?,
+            pressure_pa: self.condition(value.pressure.as_ref(), row, place, &mut conditions)?,
             conditions,
         });
         noticed.extend(bounds(place, what.property, converted, value.header, text));
@@ -198,6 +198,7 @@ impl Layout<'_> {
         condition: Option<&Condition<'_>>,
         row: &Row,
         place: Place<'_>,
+        conditions: &mut BTreeMap<String, String>,
     ) -> Result<Option<f64>, Finding> {
         let Some(Condition { quantity, position }) = condition else { return Ok(None) };
         let Some(position) = *position else { return Ok(quantity.constant) };
@@ -215,6 +216,10 @@ impl Layout<'_> {
         };
         if matches!(reading.sense, Sense::Below(_) | Sense::Above(_)) {
             return Err(self.bad_number(place, column, text, None));
+        }
+        if reading.sense != Sense::Exact || reading.sd.is_some() {
+            let name = if quantity.is_temperature { "temperature_given" } else { "pressure_given" };
+            conditions.insert(name.to_owned(), text.to_owned());
         }
         let conversion = match reading.unit {
             None => quantity.conversion,

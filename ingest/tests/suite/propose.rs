@@ -177,6 +177,28 @@ fn brackets_that_do_not_fit_are_asked_about_and_temperatures_in_them_kept() {
 }
 
 #[test]
+fn german_headers_directions_and_rows_that_are_there_twice() {
+    let text = "Probe;Zusammensetzung;Prüfrichtung;Z (%);Charpy KV (J);YS (MPa)\nA;Ni3Al;L;40;20;600\nA;Ni3Al;L;40;20;600\nB;Ni3Al;T;35;18;590\n";
+    let proposal = proposed("a.csv", text);
+    for (header, role) in [
+        ("Probe", Role::Id),
+        ("Zusammensetzung", Role::Formula),
+        ("Prüfrichtung", Role::Condition),
+        ("Z (%)", Role::Value),
+        ("Charpy KV (J)", Role::Value),
+    ] {
+        assert_eq!(role_of(&proposal, header), role, "{header}: {:?}", proposal.columns);
+    }
+    assert!(proposal.file.value.iter().all(|v| v.conditions.contains_key("direction")), "{:?}", proposal.file.value);
+    assert_eq!(value_of(&proposal, "Z (%)"), Some(("reduction_of_area".into(), Some("%".into()))));
+    // one id of two different rows is none
+    let other = proposed("a.csv", &text.replacen("A;Ni3Al;L;40", "A;Ni3Al;L;41", 1));
+    assert!(other.file.record.id.is_empty(), "{:?}", other.file.record);
+    let comma = proposed("a.csv", "formula;CTE (1/K)\nFe;1,2E-5\nNi;1,3E-5\nCu;1,7E-5\n");
+    assert!(comma.to_state.iter().any(|line| line.contains("decimal = ")), "{:?}", comma.to_state);
+}
+
+#[test]
 fn shares_with_their_unit_and_a_rest_become_a_composition() {
     use ingest::mapping::BasisName;
     let proposal = proposed("a.csv", "name;C [wt%];Mn wt.%;Fe (wt%);HV\nx;0.2;1.5;Rest;100\ny;0.4;1.2;bal.;110\n");

@@ -137,3 +137,19 @@ fn a_formula_without_its_result_is_no_empty_cell() {
         "{found:?}"
     );
 }
+
+#[test]
+fn temperatures_that_are_ranges_keep_their_text() {
+    let map = mapping(&GAP.replace(
+        "property = \"band_gap\"",
+        "property = \"band_gap\"\ntemperature = { column = \"T\", unit = \"°C\" }",
+    ));
+    for (text, kelvin) in [("20-30", 298.15), ("300 ± 2 K", 300.0), ("~600", 873.15)] {
+        let found = &one(&map, &format!("formula,gap,T\nSi,1,{text}\n")).measurements[0];
+        assert!((found.temperature_k.unwrap() - kelvin).abs() < 1e-9, "{text}: {found:?}");
+        assert_eq!(found.conditions.get("temperature_given").map(String::as_str), Some(text));
+    }
+    assert!(one(&map, "formula,gap,T\nSi,1,25\n").measurements[0].conditions.is_empty());
+    let done = read(&map, "formula,gap,T\nSi,1 450,25\n");
+    assert!(finding(&done).mend.contains("thousands = \" \""), "{:?}", done.report);
+}
