@@ -8,9 +8,7 @@
 use crate::shader::{BLOCK, float, unsigned};
 use crate::topk::LEFT_OUT;
 
-/// Steps that one iteration of a tile takes.
-const UNROLLED: u32 = 4;
-/// Comparisons of one invocation from which on steps are not unrolled.
+/// Comparisons of one invocation from which on steps are not unrolled: it would take long to compile.
 const LARGE_TILE: u32 = 8;
 /// Invocations of a grid in each of its two directions.
 pub(crate) const GRID: u32 = 16;
@@ -38,6 +36,9 @@ pub(crate) enum Shape {
         /// Whether the queries of a tile lie in a uniform buffer, which some devices read much faster: there is room for
         /// [`UNIFORM_FOURS`] fours of components.
         uniform: bool,
+        /// Steps of an iteration. Loops cost some GPUs' drivers as much as what they do; on processors more than one step at
+        /// once has no room in registers: lavapipe took two to four times as long by four.
+        unrolled: u32,
     },
     /// A work group of [`GRID`] × [`GRID`] invocations together.
     Grid,
@@ -119,7 +120,7 @@ impl PlacesKernel {
         // scale, offset and, of bytes, width
         text.put(format!("@group(0) @binding(2) var<storage, read> terms: array<{terms}>;"));
         text.put(match self.shape {
-            Shape::Tile { uniform: true } => {
+            Shape::Tile { uniform: true, .. } => {
                 format!("@group(0) @binding(3) var<uniform> queries: array<vec4<f32>, {UNIFORM_FOURS}>;")
             }
             _ => "@group(0) @binding(3) var<storage, read> queries: array<vec4<f32>>;".to_owned(),
@@ -131,13 +132,13 @@ impl PlacesKernel {
         });
         text.put("}");
         match self.shape {
-            Shape::Tile { uniform } => self.tile(uniform, &mut text),
+            Shape::Tile { uniform, unrolled } => self.tile(uniform, unrolled, &mut text),
             Shape::Grid => self.grid(&mut text),
         }
         text.0
     }
 
-    fn tile(self, uniform: bool, text: &mut Lines) {
+    fn tile(self, uniform: bool, unrolled: u32, text: &mut Lines) {
         let PlacesKernel { sum, rows, queries, .. } = self;
         if sum == Sum::Bytes {
             text.put("fn bytes(word: u32) -> vec4<f32> {");
@@ -164,9 +165,9 @@ impl PlacesKernel {
         }
         self.pairs().for_each(|(r, q)| text.put(format!("    var sum_{r}_{q} = 0.0;")));
         text.put("    var c = 0u;");
-        // several steps an iteration: loops cost some drivers as much as what they do; large tiles take long to compile
-        let unrolled: &[u32] = if rows * queries > LARGE_TILE { &[1] } else { &[UNROLLED, 1] };
-        for &steps in unrolled {
+        let both = [unrolled, 1];
+        let loops = if unrolled == 1 || rows * queries > LARGE_TILE { &both[1..] } else { &both[..] };
+        for &steps in loops {
             text.put(format!("    for (; c + {steps}u <= params.steps; c += {steps}u) {{"));
             for step in 0..steps {
                 for r in 0..rows {
@@ -177,17 +178,27 @@ impl PlacesKernel {
                         "        let p{q}_{step}_{four} = queries[q_{q} + (c + {step}u) * {fours}u + {four}u];"
                     ));
                 }
+                for (r, part) in (0..rows).flat_map(|r| "xyzw".chars().map(move |part| (r, part))) {
+                    if sum == Sum::Bytes {
+                        text.put(format!("        let b{r}_{step}_{part} = bytes(x{r}_{step}.{part});"));
+                    }
+                }
                 for (r, q) in self.pairs() {
                     let (x, p) = (format!("x{r}_{step}"), format!("p{q}_{step}"));
-                    text.put(match sum {
-                        Sum::Products => format!("        sum_{r}_{q} += dot({x}, {p}_0);"),
-                        Sum::Differences => format!("        sum_{r}_{q} += dot(abs({x} - {p}_0), vec4<f32>(1.0));"),
-                        Sum::Bytes => {
-                            let of = |(four, part)| format!("dot(bytes({x}.{part}), {p}_{four})");
-                            let parts: Vec<String> = "xyzw".chars().enumerate().map(of).collect();
-                            format!("        sum_{r}_{q} += {};", parts.join(" + "))
+                    let mut add = |x: &str, p: &str| {
+                        for part in "xyzw".chars() {
+                            text.put(match sum {
+                                Sum::Differences => format!("        sum_{r}_{q} += abs({x}.{part} - {p}.{part});"),
+                                _ => format!("        sum_{r}_{q} = fma({x}.{part}, {p}.{part}, sum_{r}_{q});"),
+                            });
                         }
-                    });
+                    };
+                    match sum {
+                        Sum::Bytes => "xyzw".chars().enumerate().for_each(|(four, part)| {
+                            add(&format!("b{r}_{step}_{part}"), &format!("{p}_{four}"));
+                        }),
+                        _ => add(&x, &format!("{p}_0")),
+                    }
                 }
             }
             text.put("    }");

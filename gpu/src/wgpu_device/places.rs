@@ -18,9 +18,10 @@ const DISPATCH_WORK: u64 = super::SUBMISSION_WORK;
 /// Work groups of one dispatch in one dimension.
 const DISPATCH_GROUPS: u32 = 65_535;
 
-/// The kernels for one query and for several: rows and queries that one invocation compares.
-const ONE: (u32, u32) = (4, 1);
-const MANY: (u32, u32) = (4, 8);
+/// The kernels for one query, for up to 8 and for more: rows and queries that one invocation compares.
+const TILES: [(u32, u32); 3] = [(4, 1), (4, 8), (4, 16)];
+/// Steps of an iteration of a tile on a GPU.
+const UNROLLED: u32 = 4;
 /// The kernels for several queries on a GPU: for up to 16, up to 32, and more. On an H200, batches of 256 and 1,024 queries took a
 /// tenth longer by (8, 4) and half as long again by (8, 8), which leave room for fewer work groups at once, and six to seven times
 /// as long by tiles.
@@ -29,15 +30,15 @@ const GRIDS: [(u32, u32); 3] = [(8, 1), (8, 2), (4, 4)];
 /// All kernels for vectors.
 #[cfg(test)]
 pub(crate) fn places_kernels() -> impl Iterator<Item = PlacesKernel> {
-    let tiles = [
-        (Sum::Products, ONE),
-        (Sum::Products, MANY),
-        (Sum::Differences, ONE),
-        (Sum::Differences, MANY),
-        (Sum::Bytes, ONE),
-    ];
-    let tiles = tiles.into_iter().flat_map(|(sum, size)| {
-        [true, false].map(|uniform| PlacesKernel { sum, rows: size.0, queries: size.1, shape: Shape::Tile { uniform } })
+    let sums = [Sum::Products, Sum::Differences].into_iter();
+    let tiles = sums.flat_map(|sum| TILES.map(|size| (sum, size))).chain([(Sum::Bytes, TILES[0])]);
+    let tiles = tiles.flat_map(|(sum, (rows, queries))| {
+        [(true, 1), (false, 1), (true, UNROLLED), (false, UNROLLED)].map(|(uniform, unrolled)| PlacesKernel {
+            sum,
+            rows,
+            queries,
+            shape: Shape::Tile { uniform, unrolled },
+        })
     });
     let grids = [Sum::Products, Sum::Differences]
         .into_iter()
@@ -61,7 +62,7 @@ impl PlacesPipelines {
             let _alone = adapter::alone();
             let params = Binding::Uniform { bytes: size_of::<Params>() as u64 };
             let queries = match kernel.shape {
-                Shape::Tile { uniform: true } => Binding::Uniform { bytes: 16 * UNIFORM_FOURS as u64 },
+                Shape::Tile { uniform: true, .. } => Binding::Uniform { bytes: 16 * UNIFORM_FOURS as u64 },
                 _ => Binding::READ,
             };
             let (read, write) = (Binding::READ, Binding::WRITE);
@@ -184,7 +185,7 @@ impl WgpuDevice {
             self.queue.write_buffer(&buffer, 0, bytes);
             buffer
         };
-        let uniform = kernel.shape == Shape::Tile { uniform: true };
+        let uniform = matches!(kernel.shape, Shape::Tile { uniform: true, .. });
         let components = match uniform {
             true => written(&mut scratch.uniform_queries, bytemuck::cast_slice(&components), UNIFORM),
             false => written(&mut scratch.queries, bytemuck::cast_slice(&components), storage),
@@ -290,10 +291,12 @@ impl WgpuDevice {
             let fits = |kernel: &PlacesKernel| queries <= kernel.queries_at_once() as usize;
             return grids.into_iter().find(fits).unwrap_or(grids[GRIDS.len() - 1]);
         }
-        let (rows, tile) = if queries == 1 { ONE } else { MANY };
-        let mut kernel = PlacesKernel { sum, rows, queries: tile, shape: Shape::Tile { uniform: false } };
+        let fits = |(_, tile): &(u32, u32)| queries <= *tile as usize;
+        let (rows, tile) = TILES.into_iter().find(fits).unwrap_or(TILES[TILES.len() - 1]);
+        let unrolled = if self.grids { UNROLLED } else { 1 };
+        let mut kernel = PlacesKernel { sum, rows, queries: tile, shape: Shape::Tile { uniform: false, unrolled } };
         let fours = fours(dims).next_multiple_of(kernel.fours_of_step());
-        kernel.shape = Shape::Tile { uniform: fours * tile as usize <= UNIFORM_FOURS };
+        kernel.shape = Shape::Tile { uniform: fours * tile as usize <= UNIFORM_FOURS, unrolled };
         kernel
     }
 }
@@ -302,7 +305,7 @@ impl WgpuDevice {
 fn tile_numbers(kernel: PlacesKernel, steps: usize) -> usize {
     match kernel.shape {
         // each begins where a uniform binding may
-        Shape::Tile { uniform: true } => UNIFORM_FOURS * 4,
+        Shape::Tile { uniform: true, .. } => UNIFORM_FOURS * 4,
         _ => steps * kernel.fours_of_step() * 4 * kernel.queries_at_once() as usize,
     }
 }
