@@ -105,6 +105,13 @@ fn without_temperature(header: &str) -> (String, Option<f64>) {
         if let Some(found) = temperature(inner) {
             return (ends[..start].trim_end().to_owned(), Some(found));
         }
+        // `Rm (300 °C) [MPa]`
+        let before = ends[..start].trim_end();
+        let brackets = [('(', ')'), ('[', ']')];
+        let two = brackets.into_iter().find_map(|(open, close)| before.strip_suffix(close)?.rsplit_once(open));
+        if let Some((bare, Some(found))) = two.map(|(bare, inner)| (bare, temperature(inner))) {
+            return (format!("{} {}", bare.trim_end(), &ends[start..]), Some(found));
+        }
         if let Some((before, behind)) = inner.rsplit_once([',', ';'])
             && let Some(found) = temperature(behind)
         {
@@ -176,6 +183,9 @@ pub fn fitting_unit(header: &str, wanted: &Unit) -> Option<String> {
     let breaks = header.char_indices().filter(|(_, c)| "_ ,/".contains(*c)).map(|(at, _)| at);
     breaks.into_iter().find_map(|at| {
         let rest = &header[at + 1..];
+        if rest.trim_start().starts_with('/') {
+            return None; // the next break is the stroke itself
+        }
         let rest = rest.strip_prefix("in ").unwrap_or(rest);
         let per = rest.replace("_per_", "/").replace(" per ", "/").replace("per_", "1/").replace('_', " ");
         fits(rest).or_else(|| fits(&per)).or_else(|| fits(&rest.replacen('_', "/", 1).replace('_', " ")))
@@ -364,7 +374,14 @@ pub fn share_of(header: &str) -> Option<(&str, Option<BasisName>)> {
     let (symbol, rest) = header.split_at(end);
     let said = basis(rest);
     let percent = rest.chars().all(|c| "[]()% /_".contains(c));
-    (!symbol.is_empty() && (said.is_some() || percent)).then_some((symbol, said))
+    (!symbol.is_empty() && (said.is_some() || percent || is_in_ppm(header))).then_some((symbol, said))
+}
+
+/// Whether the header of a share says that its numbers are parts per million: `N [ppm]`, `O (wt.ppm)`.
+pub fn is_in_ppm(header: &str) -> bool {
+    let rest = header.trim().trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+    let unit: String = rest.chars().filter(|c| c.is_ascii_alphabetic()).collect();
+    ["ppm", "wtppm", "ppmw", "wppm", "massppm"].contains(&unit.to_lowercase().as_str())
 }
 
 /// Header for comparison with words: lower case, letters and digits only.

@@ -110,6 +110,9 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
         if of_a_number && !inverse {
             return Err(rest_of_a_number(text, unit));
         }
+        if glued && unit.chars().all(|c| c.is_ascii_digit() || "oO".contains(c)) {
+            return Err(Unreadable { why: "it has a letter O".into(), mend: Some("write 0 where a zero is meant") });
+        }
         if glued && (unit.eq_ignore_ascii_case("e") || unit.starts_with(['x', 'X', '×'])) {
             return Err(unreadable("the power of ten is not finished"));
         }
@@ -134,6 +137,13 @@ fn rest_of_a_number(text: &str, rest: &str) -> Unreadable {
         return Unreadable {
             why: "a comma may be a decimal mark or a mark of thousands".into(),
             mend: Some("say decimal = \",\" or thousands = \",\" in [read], or write the number with a point"),
+        };
+    }
+    let behind = rest.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    if rest.starts_with('.') && (behind != 3 || text.trim_start_matches(['<', '>', '-', '~', ' ']).starts_with('0')) {
+        return Unreadable {
+            why: "it has a point, and numbers of this file have a decimal comma".into(),
+            mend: Some("write it with a comma"),
         };
     }
     if rest.starts_with('.') {
@@ -225,7 +235,8 @@ impl<'a> Cursor<'a> {
             return Ok(exact(first.value, Some(second.value)));
         }
         let marks = ["...", "..", "…", "–", "—", "-", "−"];
-        let to = rest.strip_prefix("to ").filter(|_| rest.len() < self.text.len());
+        let to =
+            rest.strip_prefix("to ").or_else(|| rest.strip_prefix("bis ")).filter(|_| rest.len() < self.text.len());
         let Some(rest) = to.or_else(|| marks.iter().find_map(|mark| rest.strip_prefix(mark))) else {
             return Ok(exact(first.value, sd));
         };
@@ -282,7 +293,7 @@ impl<'a> Cursor<'a> {
         let NumberFormat { decimal, thousands } = self.format;
         let mut plain = String::with_capacity(self.text.len().min(32));
         let mut rest = self.text;
-        if let Some(behind) = rest.strip_prefix(['-', '−']) {
+        if let Some(behind) = rest.strip_prefix(['-', '−', '–']) {
             plain.push('-');
             rest = behind;
         } else if let Some(behind) = rest.strip_prefix('+') {
@@ -303,6 +314,12 @@ impl<'a> Cursor<'a> {
                 plain.push('.');
             } else if Some(c) == thousands && !marked && digits > 0 && group.is_none_or(|n| n == 3) {
                 let three = rest[at + c.len_utf8()..].bytes().take_while(u8::is_ascii_digit).count();
+                if group.is_none() && plain.trim_start_matches('-').starts_with('0') {
+                    return Err(Unreadable {
+                        why: "no number with a mark of thousands begins with 0".into(),
+                        mend: Some("write it with the decimal mark of the file"),
+                    });
+                }
                 if three != 3 || (group.is_none() && digits > 3) {
                     return Err(unreadable("a mark of thousands does not stand before three digits"));
                 }

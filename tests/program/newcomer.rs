@@ -211,7 +211,10 @@ fn scripts_get_what_became_of_a_job_as_json() {
         (Some(true), Some(false), true)
     );
     let done = of(&lab.run(&arguments));
-    assert_eq!(done["rows"], serde_json::json!({"read": 2, "accepted": 1, "refused": 1, "unchanged": 0, "left_out": 0}));
+    assert_eq!(
+        done["rows"],
+        serde_json::json!({"read": 2, "accepted": 1, "refused": 1, "unchanged": 0, "left_out": 0})
+    );
     assert_eq!((done["dataset"].as_str(), done["records"]["inserted"].as_u64()), (Some("lab"), Some(1)));
     assert_eq!((done["version"].as_u64(), done["committed"].as_bool()), (Some(1), Some(true)));
     assert_eq!(done["findings"][0]["code"], "bad_formula");

@@ -317,6 +317,7 @@ impl<'a> Reader<'a> {
                 b'(' | b'[' | b'{' => self.open_bracket(code)?,
                 b')' | b']' | b'}' => self.close_bracket(code)?,
                 b'*' => self.next_part()?,
+                b'.' if self.codes.get(self.at + 1) == Some(&b'.') => return Err((self.at + 1, self.unexpected())),
                 b'.' if !self.digit_at(self.at + 1) || self.hydrate_at(self.at + 1) => self.next_part()?,
                 b'0'..=b'9' if self.hydrate_at(self.at) => {
                     self.close_part()?;

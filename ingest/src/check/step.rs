@@ -31,7 +31,11 @@ const CORE: f64 = 1.0;
 const GAP: f64 = 1.3;
 const GAP_OF_PERCENT: f64 = 0.7;
 /// Share of a column's values that may be astray; one always.
-const ASTRAY: f64 = 0.04;
+const ASTRAY: f64 = 0.1;
+/// Decades that a value may lie beside its column after the step.
+const MARGIN: f64 = 0.1;
+/// The step between GPa and the numbers of Vickers and Brinell hardness, kgf/mm²: a factor of 102.
+const HARDNESS: f64 = 2.008_5;
 /// Share of a column's values that must be in its core.
 const MOST: f64 = 0.8;
 /// Values of which a column must have a core.
@@ -87,7 +91,9 @@ impl Noted {
     fn property_of(&self, value: &Sampled) -> Option<&'static Property> {
         let property = self.kinds.get(usize::from(value.kind))?.property?;
         let narrow = matches!(property.sd, Deviation::Relative(share) if share <= WIDEST);
-        let may = is_percentage(property) || (narrow && property.axis == Axis::Log && property.unit != "1");
+        // densities of gases are a thousandth of others, and share their unit
+        let ranges = property.axis == Axis::Log || property.unit == "1/K";
+        let may = is_percentage(property) || (narrow && ranges && property.unit != "1");
         (may && value.value > 0.0).then_some(property)
     }
 
@@ -157,7 +163,11 @@ impl Noted {
         }
         let low = core.iter().copied().fold(f64::INFINITY, f64::min);
         let high = core.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (gap, steps) = if is_percentage(property) { (GAP_OF_PERCENT, &[PERCENT][..]) } else { (GAP, &STEPS[..]) };
+        let (gap, steps) = match property.unit.as_str() {
+            "%" => (GAP_OF_PERCENT, &[PERCENT][..]),
+            "HV" | "HBW" => (GAP, &[HARDNESS, STEPS[0]][..]),
+            _ => (GAP, &STEPS[..]),
+        };
         let most = ((ASTRAY * values.len() as f64) as usize).max(1);
         let mut sorted = values.to_vec();
         sorted.sort_by(|a, b| a.value.total_cmp(&b.value));
@@ -169,7 +179,7 @@ impl Noted {
         let astray = sorted.iter().take(below).map(|value| (*value, 1.0));
         let astray = astray.chain(sorted.iter().rev().take(above).map(|value| (*value, -1.0)));
         for (value, towards) in astray {
-            let fits = |step: &&f64| (low..=high).contains(&(place(value) + towards * **step));
+            let fits = |step: &&f64| (low - MARGIN..=high + MARGIN).contains(&(place(value) + towards * **step));
             if let Some(step) = steps.iter().find(fits) {
                 found.push((value, towards * step, Beside::Column(10_f64.powf(centre))));
             }
@@ -180,7 +190,7 @@ impl Noted {
         let kind = self.kinds.get(usize::from(value.kind));
         let property = kind.and_then(|kind| kind.property);
         let (name, unit) = property.map_or(("", ""), |property| (property.name.as_str(), property.unit.as_str()));
-        let factor = 10_f64.powf(step.abs());
+        let factor = 10_f64.powf(step.abs()).round();
         let word = if step > 0.0 { "small" } else { "large" };
         let why = match beside {
             Beside::Same(other, there) => format!(

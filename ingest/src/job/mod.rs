@@ -18,7 +18,7 @@ use crate::check::{Noted, Notes, Place, Places};
 use crate::mapping::{Mapping, MappingFile};
 use crate::native::{self, Item, NativeError, NativeReader};
 use crate::propose::{self, Proposal, Sample};
-use crate::read::{self, BadRow, BytesRead, Chunk, ReadError, Row};
+use crate::read::{self, BadRow, BytesRead, Chunk, Format, ReadError, Row};
 use crate::refused::{self, RefusedWriter};
 use crate::report::{Code, Finding, Report, Severity};
 use crate::rows::{Layout, Words};
@@ -257,6 +257,7 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
             let job = TableJob {
                 number: lock(&gathering).places.add_table(table.shown.clone()),
                 shown: table.shown.clone(),
+                format: table.format,
                 mapping,
                 gathering: &gathering,
                 watch,
@@ -309,18 +310,22 @@ pub fn read(request: &Request, scratch: &Path, watch: &Watch) -> Result<Accepted
 /// Columns that are said not to be used, at most.
 const MOST_NOT_USED: usize = 1_000;
 
-/// Columns of a table for which the mapping states another unit than their header.
+/// Columns of a table for which the mapping states another unit than their header, each finding once.
 fn units_in_doubt(mapping: &Mapping, table: &read::Table) -> Vec<Finding> {
     let place = Place { file: &table.shown, line: 1 };
-    let stated = mapping.file.value.iter().zip(&mapping.values);
-    let doubts = stated.filter_map(|(column, what)| {
-        let says = what.header_says.as_ref().filter(|_| table.position(&column.column).is_ok())?;
-        let unit = what.given_unit.as_deref().unwrap_or(&what.property.unit);
-        let why = format!("the header says {says}, and the mapping {unit}: the values are taken in {unit}");
-        let mend = format!("say unit = \"{says}\" in its [[value]] where the header is right");
-        Some(place.finding(Severity::Flagged, Code::SuspectUnit, (Some(&column.column), None), why, &mend))
-    });
-    doubts.collect()
+    let mut found: Vec<Finding> = Vec::new();
+    for doubt in mapping.values.iter().flat_map(|what| &what.doubts) {
+        if table.position(&doubt.column).is_err() {
+            continue;
+        }
+        let cell = (Some(&*doubt.column), None);
+        let finding = place.finding(Severity::Flagged, Code::SuspectUnit, cell, doubt.why.clone(), &doubt.mend);
+        // of a default that several values have
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
+    found
 }
 
 /// Whether nothing of a column goes into the records; not where the structure says it too, or the reader made it.
@@ -429,6 +434,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct TableJob<'a> {
     number: u32,
     shown: String,
+    format: Format,
     mapping: &'a Mapping,
     gathering: &'a Mutex<Gathering>,
     watch: &'a Watch,
@@ -596,6 +602,9 @@ impl TableJob<'_> {
                     let mend = match &why {
                         why if why.contains("UTF-8") => {
                             "correct the letters of the row, or state the encoding of the file"
+                        }
+                        _ if self.format == Format::JsonLines => {
+                            "write one JSON object a line, with numbers that JSON has (no NaN), and each key once"
                         }
                         why if why.starts_with("cell ") => "save the workbook with its results, and ingest it again",
                         _ => "give the row as many cells as the header, and quote cells that hold the separator",

@@ -99,6 +99,9 @@ pub struct Fractions {
     /// Headers, each the symbol of an element or isotope.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// Beside `columns`, headers that are no symbols, with the element that each counts as: `Nb+Ta [%]` as `Nb`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elements: BTreeMap<String, String>,
     /// Instead of `columns`: all columns of the file that begin so, with a symbol behind it (`elements.`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<Prefixes>,
@@ -440,7 +443,7 @@ impl MappingFile {
                 .any(some)
                 || material.class.as_ref().is_some_and(text);
         let in_fractions = material.fractions.as_ref().is_some_and(|fractions| {
-            fractions.columns.iter().any(is)
+            fractions.columns.iter().chain(fractions.elements.keys()).any(is)
                 || fractions.prefix.iter().flat_map(|prefix| prefix.as_slice()).any(under)
                 || fractions.basis_column.as_ref().is_some_and(|of| of.column == header)
                 || when(&fractions.when)

@@ -67,8 +67,8 @@ pub struct ResolvedValue {
     pub factor: f64,
     /// Whether the mapping states the unit of the column.
     pub states_unit: bool,
-    /// The unit that the header states, where the mapping states another one.
-    pub header_says: Option<String>,
+    /// Where headers and the mapping say different units.
+    pub doubts: Vec<Doubt>,
     /// The unit as written, where it is not the dictionary's.
     pub given_unit: Option<String>,
     /// Evidence of the values.
@@ -77,6 +77,17 @@ pub struct ResolvedValue {
     pub temperature: Option<ResolvedQuantity>,
     /// Pressure unit → Pa.
     pub pressure: Option<ResolvedQuantity>,
+}
+
+/// A column whose header says another unit than the mapping, which is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The column.
+    pub column: String,
+    /// What each says.
+    pub why: String,
+    /// What to do where the header is right.
+    pub mend: String,
 }
 
 /// A quantity with its unit resolved.

@@ -7,8 +7,8 @@ use datasets::record::Evidence;
 use datasets::unit::Unit;
 
 use super::{
-    Attribute, Defaults, Fractions, Mapping, MappingFile, NewProperty, QuantitySource, ResolvedQuantity, ResolvedValue,
-    Uncertainty, ValueColumn, When,
+    Attribute, Defaults, Doubt, Fractions, Mapping, MappingFile, NewProperty, QuantitySource, ResolvedQuantity,
+    ResolvedValue, Uncertainty, ValueColumn, When,
 };
 use crate::header;
 
@@ -95,7 +95,11 @@ pub(super) fn resolve(file: MappingFile, dataset: Option<&str>) -> Result<Mappin
         if properties.iter().any(|p| p.key == property.key) {
             return Err(format!("[[property]] `{}` stands twice", new.key));
         }
-        properties.push(intern(property.clone()).map_err(|e| format!("[[property]] `{}`: {e}", new.key))?);
+        properties.push(intern(property.clone()).map_err(|e| {
+            let why = e.to_string();
+            let counts = if why.contains("unknown unit") { "; counts and ratios have unit = \"1\"" } else { "" };
+            format!("[[property]] `{}`: {why}{counts}", new.key)
+        })?);
         terms.properties.retain(|held| held.key != property.key);
         terms.properties.push(property);
     }
@@ -126,7 +130,7 @@ fn check_fractions(fractions: &Fractions) -> Result<(), String> {
     if fractions.prefix.as_ref().is_some_and(|prefix| prefix.as_slice().is_empty()) {
         return Err("[material] fractions: `prefix` lists no text".into());
     }
-    if fractions.columns.is_empty() == fractions.prefix.is_none() {
+    if (fractions.columns.is_empty() && fractions.elements.is_empty()) == fractions.prefix.is_none() {
         return Err("[material] fractions: say either `columns` or `prefix`".into());
     }
     if fractions.basis.is_some() == fractions.basis_column.is_some() {
@@ -205,20 +209,52 @@ fn resolve_value(
     let unit = value.unit.as_deref().unwrap_or(&property.unit);
     let given = Unit::parse_for(unit, &wanted).map_err(|e| format!("column `{column}`: {e}"))?;
     let conversion = given.conversion_to(&wanted).map_err(|e| format!("column `{column}`: {e}"))?;
-    let meant = |unit: &str| {
-        let conversion = Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?;
-        Some((conversion.apply(0.0), conversion.apply(1.0)))
-    };
-    let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
-    let same = |a: (f64, f64), b: (f64, f64)| near(a.0, b.0) && near(a.1, b.1);
-    let stated = header::unit_in(column, property).filter(|_| value.factor.is_none() && value.unit_column.is_none());
-    let other = stated.filter(|stated| matches!((meant(stated), meant(unit)), (Some(a), Some(b)) if !same(a, b)));
-    if let (Some(stated), None) = (&other, &value.unit) {
-        return Err(format!(
-            "column `{column}`: its header says {stated}, and the mapping states no unit, which means {}: say unit = \"{stated}\", or \
-             unit = \"{}\" where the header is wrong",
-            property.unit, property.unit
-        ));
+    let mut doubts = Vec::new();
+    if value.factor.is_none() && value.unit_column.is_none() {
+        match other_unit(column, unit, &wanted) {
+            Some(stated) if value.unit.is_none() && header::fitting_unit(column, &wanted).is_some() => {
+                return Err(format!(
+                    "column `{column}`: its header says {stated}, and the mapping states no unit, which means {}: say unit = \"{stated}\", \
+                     or unit = \"{}\" where the header is wrong",
+                    property.unit, property.unit
+                ));
+            }
+            Some(stated) => doubts.push(Doubt {
+                column: column.clone(),
+                why: format!(
+                    "the header says {stated}, and the mapping {unit}: the values of {} are taken in {unit}",
+                    property.key
+                ),
+                mend: format!(
+                    "say unit = \"{stated}\" in its [[value]] where the header is right, or correct its property"
+                ),
+            }),
+            None => {}
+        }
+    }
+    if let Some(Uncertainty::Column(deviation)) = &value.uncertainty
+        && let Some(stated) = other_unit(deviation, unit, &wanted).filter(|stated| stated != "%")
+        && header::uncertainty_of(&stated).is_none()
+    {
+        doubts.push(Doubt {
+            column: deviation.clone(),
+            why: format!("the header says {stated}, and deviations are taken in the unit of their values, {unit}"),
+            mend: format!("give both columns one unit, or map the values by unit = \"{stated}\" and a factor"),
+        });
+    }
+    let of_conditions = [(&value.temperature, &defaults.temperature, "K"), (&value.pressure, &defaults.pressure, "Pa")];
+    for (own, default, unit) in of_conditions {
+        let Some(QuantitySource { column: Some(column), unit: taken, .. }) = own.as_ref().or(default.as_ref()) else {
+            continue;
+        };
+        let of_quantity = Unit::parse(unit).map_err(|e| format!("column `{column}`: {e}"))?;
+        if let Some(stated) = other_unit(column, taken, &of_quantity) {
+            doubts.push(Doubt {
+                column: column.clone(),
+                why: format!("the header says {stated}, and the mapping {taken}: the condition is taken in {taken}"),
+                mend: format!("say unit = \"{stated}\" where the header is right"),
+            });
+        }
     }
     let evidence = value.evidence.or(defaults.evidence).ok_or_else(|| {
         format!(
@@ -254,7 +290,7 @@ fn resolve_value(
         property,
         factor,
         wanted,
-        header_says: other,
+        doubts,
         states_unit: value.unit.is_some(),
         given_unit: (unit != property.unit).then(|| unit.to_owned()),
         conversion,
@@ -262,6 +298,32 @@ fn resolve_value(
         temperature: quantity(&value.temperature, &defaults.temperature, "K")?,
         pressure: quantity(&value.pressure, &defaults.pressure, "Pa")?,
     })
+}
+
+/// The unit that a header states, where that is not the one that its numbers are taken in: another scale of the quantity, a
+/// power of ten beside its brackets, or another quantity.
+fn other_unit(header: &str, taken: &str, wanted: &Unit) -> Option<String> {
+    let meant = |unit: &str| {
+        let conversion = Unit::parse_for(unit, wanted).ok()?.conversion_to(wanted).ok()?;
+        Some((conversion.apply(0.0), conversion.apply(1.0)))
+    };
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
+    let taken_as = meant(taken)?;
+    if let Some(stated) = header::fitting_unit(header, wanted) {
+        let says = meant(&stated)?;
+        if !(near(says.0, taken_as.0) && near(says.1, taken_as.1)) {
+            return Some(stated);
+        }
+        // `sigma x10^-3 (S/cm)`
+        let before = header::without_bracket(header).0;
+        let power = ["10^", "×10", "x10", "*10", "·10", "10⁻"].iter().find_map(|mark| before.find(mark));
+        return power.map(|at| format!("{} {stated}", before[at..].trim()));
+    }
+    // `E (GPa)` of a temperature; a letter in brackets may be a direction
+    let stated = header::without_bracket(header).1?;
+    let stated = stated.split([',', ';']).next().unwrap_or_default().trim();
+    let is_unit = stated == "%" || stated.contains('/') || stated.chars().filter(|c| c.is_alphabetic()).count() > 1;
+    (is_unit && Unit::parse(stated).is_ok_and(|unit| unit.conversion_to(wanted).is_err())).then(|| stated.to_owned())
 }
 
 fn resolve_quantity(quantity: &QuantitySource, unit: &str, column: &str) -> Result<ResolvedQuantity, String> {

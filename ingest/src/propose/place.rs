@@ -73,6 +73,8 @@ const DEVIATION_ASTRAY: &str = "what looks like the uncertainty of another colum
      [[value]] of its own where it is none, or list it under ignore in [read]";
 const SCALE_ASTRAY: &str = "numbers of another quantity or scale than its property has, as the brackets of the header say: map it by [[value]], \
      with [[property]] and its unit where the dictionary has no such property, or with unit = \"...\" where the brackets say something else";
+const SHARE_ASTRAY: &str = "what its header says is the share of an element, beside other shares, and its cells are no numbers as the file is \
+     read: check decimal and thousands in [read], or the cells, and name it in columns of [material.fractions]; or list it under ignore in [read]";
 const COUNT_ASTRAY: &str = "small whole numbers under a header that ends in n, and look like counts of measurements: check it, and map \
                             it by [[value]] where it is a property, keep it in [attributes], or list it under ignore in [read]";
 const CONDITION_ASTRAY: &str =
@@ -181,13 +183,21 @@ impl<'t> One<'t> {
             .filter_map(|h| h.rsplit_once('.').filter(|(_, s)| Element::from_symbol(s).is_some()))
             .map(|(prefix, _)| format!("{prefix}."))
             .collect();
-        // one alone is `Sl.No`, the number of a row
-        let prefix = prefixes.iter().find(|p| prefixes.iter().filter(|q| q == p).count() >= 2).cloned();
+        let under = |prefix: &str| {
+            let of = |h: &String| h.strip_prefix(prefix).is_some_and(|s| Element::from_symbol(s).is_some());
+            (0..headers.len()).filter(|at| of(&headers[*at])).collect::<Vec<usize>>()
+        };
+        // one alone is `Sl.No`, the number of a row; `elastic.K` and `elastic.C` sum to no whole
+        let prefix = prefixes.iter().find(|prefix| {
+            let columns = under(prefix);
+            let words = plain(prefix);
+            let named = ["composition", "element", "fraction", "stoich", "formula"].iter().any(|w| words.contains(w));
+            columns.len() >= 2 && (named || self.table.whole(&columns, self.numbers).is_some())
+        });
+        let prefix = prefix.cloned();
         if self.place_shares(file) {
         } else if let Some(prefix) = prefix {
-            let of = |h: &String| h.strip_prefix(&prefix).is_some_and(|s| Element::from_symbol(s).is_some());
-            let under: Vec<usize> = (0..headers.len()).filter(|at| of(&headers[*at])).collect();
-            under
+            under(&prefix)
                 .iter()
                 .for_each(|at| self.set(*at, Role::Fraction, "the last part of the header is an element's symbol"));
             file.material.fractions = Some(Fractions { prefix: Some(Prefixes::One(prefix)), ..Fractions::default() });
@@ -290,7 +300,8 @@ impl<'t> One<'t> {
             let (symbol, basis) = header::share_of(&self.table.headers[at])?;
             let element = Element::from_symbol(symbol)?;
             let good = |cell: &str| is_balance(cell) || read_cell(cell, self.numbers).is_ok();
-            (!self.roles.contains_key(&at) && self.share(at, good) > 0.8).then_some((at, element, basis))
+            let is_free = !self.roles.contains_key(&at) && !header::is_in_ppm(&self.table.headers[at]);
+            (is_free && self.share(at, good) > 0.8).then_some((at, element, basis))
         };
         (0..self.table.headers.len()).filter_map(share).collect()
     }
@@ -338,7 +349,31 @@ impl<'t> One<'t> {
             balance: balance.map(|element| element.symbol().to_owned()),
             ..Fractions::default()
         });
+        self.ask_for_other_shares(file);
         true
+    }
+
+    /// Columns beside shares of elements that are headed by an element, too: those in ppm join them, whatever property they
+    /// are as well, and those without numbers are asked about.
+    fn ask_for_other_shares(&mut self, file: &mut MappingFile) {
+        let headers = &self.table.headers;
+        for (at, header) in headers.iter().enumerate() {
+            let is_free = !self.roles.contains_key(&at) && self.filled(at).next().is_some();
+            let Some((symbol, _)) = header::share_of(header).filter(|_| is_free) else { continue };
+            let Some(fractions) = &mut file.material.fractions else { return };
+            if Element::from_symbol(symbol).is_none() || fractions.columns.contains(header) {
+                continue;
+            }
+            if header::is_in_ppm(header) && self.is_number(at) {
+                fractions.columns.push(header.clone());
+                if header::read(header).property.is_none() {
+                    self.set(at, Role::Fraction, "the header is an element's symbol");
+                }
+            } else if !self.is_number(at) {
+                self.astray.insert(at, SHARE_ASTRAY);
+                self.set(at, Role::Unplaced, SHARE_ASTRAY);
+            }
+        }
     }
 
     /// Shares of elements, as their headers say, that do not make up a whole: what makes up the rest is to be stated.
@@ -361,6 +396,7 @@ impl<'t> One<'t> {
             basis,
             ..Fractions::default()
         });
+        self.ask_for_other_shares(file);
     }
 
     fn place_formula(&mut self, file: &mut MappingFile) {
@@ -469,7 +505,9 @@ impl<'t> One<'t> {
                 ),
                 false => why,
             };
-            let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing");
+            // nor does a temperature at which something happens
+            let depends = !matches!(property.group.as_str(), "physical" | "sustainability" | "processing")
+                && property.unit != "K";
             let temperature =
                 said.temperature_k.map(|t| QuantitySource { value: Some(t), column: None, unit: "K".into() });
             file.value.push(ValueColumn {
@@ -646,21 +684,31 @@ impl<'t> One<'t> {
             ["Pa", "kPa", "MPa", "GPa", "kg/m^3", "g/cm^3", "K", "°C", "eV/atom", "kJ/mol", "S/m", "V/K"];
         let numbers: Vec<f64> =
             self.filled(at).filter_map(|c| read_cell(c, self.numbers).ok()).map(|r| r.value).collect();
+        let share_inside = std::cell::Cell::new(1.0);
         let inside = |unit: &str| {
             let wanted = Unit::parse(&property.unit).ok()?;
             let conversion = Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?;
             let good = numbers.iter().filter(|x| property.is_conceivable(conversion.apply(**x))).count();
+            share_inside.set(good as f64 / numbers.len().max(1) as f64);
             Some(good * 10 >= numbers.len() * 9)
         };
         if inside(&property.unit).unwrap_or(true) {
             return (None, format!("{from}; it states no unit, the dictionary's is supposed: check it"));
         }
+        let share = share_inside.get();
         match USUAL.into_iter().find(|unit| inside(unit) == Some(true)) {
             Some(unit) => (
                 Some(unit.to_owned()),
                 format!(
                     "{from}; it states no unit, and {} would put the cells out of bounds: {unit} is supposed, check it",
                     property.unit
+                ),
+            ),
+            None if share > 0.5 => (
+                None,
+                format!(
+                    "{from}; it states no unit, the dictionary's is supposed, in which {:.0} % of the cells are out of bounds: check it",
+                    100.0 * (1.0 - share)
                 ),
             ),
             None => (
@@ -718,13 +766,22 @@ impl<'t> One<'t> {
         let Some((first, rest)) = self.table.rows.split_first().filter(|(_, rest)| !rest.is_empty()) else {
             return false;
         };
-        let number = |cell: &String| read_cell(cell, self.numbers).is_ok();
-        let is_unit = |at: usize| {
-            let cell = first.get(at).map(|cell| cell.trim()).unwrap_or_default();
-            let numeric = rest.iter().filter_map(|row| row.get(at)).filter(|cell| number(cell)).count();
-            !cell.is_empty() && numeric * 5 >= rest.len() * 4 && Unit::parse(cell).is_ok()
-        };
-        !first.iter().any(number) && (0..self.table.headers.len()).any(is_unit)
+        let number = |cell: &String| read_cell(cell, self.numbers).is_ok_and(|reading| reading.unit.is_none());
+        let mut units = 0;
+        for at in 0..self.table.headers.len() {
+            let Some(cell) = first.get(at).map(|cell| cell.trim()).filter(|cell| !cell.is_empty()) else { continue };
+            let below = rest.iter().filter_map(|row| row.get(at)).filter(|cell| number(cell)).count();
+            // `1` is the unit of what has none
+            let is_plain = number(&cell.to_owned()) && cell != "1";
+            if below * 5 < rest.len() * 4 {
+                continue;
+            }
+            if is_plain {
+                return false;
+            }
+            units += usize::from(cell != "1" && Unit::parse(cell).is_ok());
+        }
+        units > 0
     }
 
     pub(super) fn unplaced(&self, at: usize) -> Placed {
@@ -773,6 +830,10 @@ fn is_condition(header: &str, words: &[&str]) -> bool {
     let header = header.rsplit(": ").next().unwrap_or(header);
     let header = header.split(['(', '[']).next().unwrap_or_default().to_lowercase();
     let parts: Vec<&str> = header.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect();
+    // `T of k` is the temperature of one column
+    if parts.windows(2).any(|two| two[0] == "of" && !BESIDE.contains(&two[1])) {
+        return false;
+    }
     let mut named = false;
     let known = parts.iter().enumerate().all(|(n, part)| {
         let is_word = words.contains(part);

@@ -158,11 +158,12 @@ fn table(
     }
     let named = headers.iter().filter(|name| !name.is_empty()).count();
     let filled = |row: &[Data]| row.iter().filter(|c| !matches!(c, Data::Empty)).count();
-    if named == 1 && rows.peek().is_some_and(|(_, row)| filled(row) > 1) && options.columns.is_empty() {
+    let below = rows.clone().map(|(_, row)| filled(row)).find(|count| *count > 0);
+    if named == 1 && below.is_some_and(|count| count > 1) && options.columns.is_empty() {
         let title = headers.iter().find(|name| !name.is_empty()).cloned().unwrap_or_default();
         let why = format!(
             "its header row has one name, `{title}`, and the next row more cells: where it is a title, say skip = {}, the rows \
-             before the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml)",
+             up to the header, in [read] (a mapping with [read] alone is enough: --mapping MAP.toml)",
             preface.first_row.unwrap_or(1)
         );
         return Err(ReadError::BadHeader { path: path(), why });
@@ -206,7 +207,14 @@ impl Source for SheetRows {
             let line = self.next + seen;
             seen += 1;
             if let Some((column, formula)) = u32::try_from(line - 1).ok().and_then(|row| self.open.remove(&row)) {
-                let raw = Some(texts_as_csv(row, self.decimal));
+                // the formula stays in its place, so that the row is refused again until it is mended
+                let first_column = self.range.start().map_or(0, |(_, column)| column);
+                let mut cells: Vec<String> = row.iter().map(|data| cell(data, self.decimal)).collect();
+                let place = column.saturating_sub(first_column) as usize;
+                if let Some(cell) = cells.get_mut(place) {
+                    *cell = format!("={formula}");
+                }
+                let raw = Some(as_csv(&cells));
                 out.push(Err(super::BadRow { line, why: no_result(line, column, &formula), raw }));
                 continue;
             }
@@ -255,9 +263,13 @@ fn no_result(line: u64, column: u32, formula: &str) -> String {
 }
 
 fn texts_as_csv(row: &[Data], decimal: char) -> Vec<u8> {
+    as_csv(&row.iter().map(|data| cell(data, decimal)).collect::<Vec<_>>())
+}
+
+fn as_csv(cells: &[String]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // writing to memory does not fail
-    let _ = writer.write_record(row.iter().map(|data| cell(data, decimal)));
+    let _ = writer.write_record(cells);
     writer.into_inner().unwrap_or_default()
 }
 

@@ -122,13 +122,25 @@ fn composition<'a>(stated: &'a Fractions, columns: Columns<'_>) -> Result<Compos
         let stripped = || crate::header::share_of(symbol).and_then(|(symbol, _)| Nuclide::from_symbol(symbol));
         Nuclide::from_symbol(symbol).or_else(stripped).ok_or_else(|| ReadError::BadHeader {
             path: columns.table.shown.clone().into(),
-            why: format!("fraction column `{column}` is not an element's symbol"),
+            why: format!(
+                "fraction column `{column}` is not an element's symbol; where it is the share of one, say elements = {{ \"{column}\" = \"Nb\" }} \
+                 in [material.fractions]"
+            ),
         })
     };
-    let share = |nuclide: Nuclide, header: &str, position: usize| Share { nuclide, header: header.into(), position };
+    let share = |nuclide: Nuclide, header: &str, position: usize| Share {
+        nuclide,
+        header: header.into(),
+        position,
+        in_ppm: crate::header::is_in_ppm(header),
+    };
     let (mut shares, mut parts) = (Vec::new(), Vec::new());
     for column in &stated.columns {
         let nuclide = nuclide(column, column)?;
+        shares.extend(columns.position(column)?.map(|position| share(nuclide, column, position)));
+    }
+    for (column, symbol) in &stated.elements {
+        let nuclide = nuclide(symbol, column)?;
         shares.extend(columns.position(column)?.map(|position| share(nuclide, column, position)));
     }
     for prefix in stated.prefix.iter().flat_map(|prefix| prefix.as_slice()) {

@@ -30,13 +30,16 @@ pub(super) struct Described {
     pub(super) volume_per_atom: Option<f64>,
     /// g/cm³.
     pub(super) density: Option<f64>,
+    /// The distance of two atoms that are too near to each other, Å.
+    crowded: Option<f64>,
 }
 
 fn read_structure(text: &str) -> Result<Described, String> {
     let structure = structure::parse(text).map_err(|e| e.to_string())?;
     let said = structure::describe(&structure).map_err(|e| e.to_string())?;
     let (formula, space_group) = (said.formula, said.space_group);
-    Ok(Described { structure, formula, space_group, volume_per_atom: said.volume_per_atom, density: said.density })
+    let structure::Description { volume_per_atom, density, crowded, .. } = said;
+    Ok(Described { structure, formula, space_group, volume_per_atom, density, crowded })
 }
 
 /// Who the row speaks about.
@@ -94,6 +97,12 @@ impl Layout<'_> {
             let shown: String = text.chars().take(200).collect();
             match read_structure(text) {
                 Ok(described) => {
+                    flagged.extend(described.crowded.map(|apart| {
+                        let why =
+                            format!("two atoms of the structure are {apart:.2} Å apart: no two atoms can be so near");
+                        let mend = "check positions, lattice and units of length at the source; the structure is kept";
+                        place.finding(Severity::Flagged, Code::BadStructure, (column, None), why, mend)
+                    }));
                     flagged.extend(mismatch(&identity, &described).map(|why| {
                         let mend = "check which of the columns is right; the columns are kept, beside the structure";
                         place.finding(Severity::Flagged, Code::StructureMismatch, (column, None), why, mend)
@@ -131,7 +140,13 @@ impl Layout<'_> {
             match self.read_formula(text) {
                 Ok(formula) => {
                     return match zero_for_oxygen(text, &formula) {
-                        None => Ok((Some(formula), true)),
+                        None if text.contains('0') && has_stray_zero(text, &formula) => {
+                            Err(stray_zero(place, column, text, &formula))
+                        }
+                        None => {
+                            flagged.extend(capitals(place, column, text, &formula));
+                            Ok((Some(formula), true))
+                        }
                         Some(meant) => Err(zero_finding(place, column, text, &formula, &meant)),
                     };
                 }
@@ -247,11 +262,13 @@ impl Layout<'_> {
         row: &Row,
         place: Place<'_>,
     ) -> Result<(f64, bool), Finding> {
-        if let Some(number) = self.numbers.plain(text) {
+        if let Some(number) = self.numbers.plain(text).filter(|_| !share.in_ppm) {
             return Ok((number, false));
         }
-        // `max. 0.03`
-        let most = ["max.", "max", "Max."].iter().find_map(|word| text.strip_prefix(word)).map(str::trim);
+        // `max. 0.03`, `0.25 max`
+        let words = ["max.", "max", "Max."];
+        let most = words.iter().find_map(|word| text.strip_prefix(word).or_else(|| text.strip_suffix(word)));
+        let most = most.map(str::trim);
         let bad = |why: value::Unreadable| self.bad_number(place, &share.header, text, Some(&why));
         let mut reading = value::read(most.unwrap_or(text), self.numbers).map_err(bad)?;
         if most.is_some() && reading.sense == Sense::Exact {
@@ -261,6 +278,7 @@ impl Layout<'_> {
         let whole = basis.whole();
         let by_mass = basis.is_by_mass();
         let factor = match reading.unit {
+            None if share.in_ppm => whole / 1e6,
             None => 1.0,
             Some(unit) => {
                 let plain: String = unit.chars().filter(|c| !". ".contains(*c)).collect::<String>().to_lowercase();
@@ -458,6 +476,59 @@ fn zero_for_oxygen(text: &str, formula: &Formula) -> Option<String> {
         at = end;
     }
     found.then_some(meant).filter(|meant| Formula::parse(meant).is_ok())
+}
+
+/// A formula in capitals alone whose letters are symbols of other elements in pairs: `SIC` is C, I and S, and SiC is meant.
+fn capitals(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Option<Finding> {
+    // pairs that hardly a compound writes as two symbols side by side; `CO2`, `HF`, `CS2`, `NH4I` and `YB2` are compounds
+    const PAIRS: [&str; 6] = ["SI", "NI", "CU", "NB", "HFO", "HFC"];
+    if text.bytes().any(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
+    let letters: Vec<&str> = text.split(|c: char| !c.is_ascii_uppercase()).filter(|run| !run.is_empty()).collect();
+    // `CO3O4`: oxygen twice, side by side
+    let twice = letters.windows(2).any(|two| two[0] == "CO" && two[1] == "O");
+    if !twice && !letters.iter().any(|run| PAIRS.iter().any(|pair| run.contains(pair))) {
+        return None;
+    }
+    let why = format!("`{}` is written in capitals alone, and read as {}", cut(text), formula.reduced());
+    let mend = "write symbols of two letters with a small one (SiC, NiO, CuO); the row is kept as it was read";
+    Some(place.finding(Severity::Flagged, Code::BadFormula, (Some(column), Some(&*cut(text))), why, mend))
+}
+
+/// Whether an amount of a formula is zeros in a way that nobody means: `Te00`, `Sb001`, `0.O1`, or a 0 that leaves one element
+/// of several (`GaAs0`, `Fe2O0`). The end of a series, `Al0CoCrFeNi`, is what it is.
+fn has_stray_zero(text: &str, formula: &Formula) -> bool {
+    let bytes = text.as_bytes();
+    let symbols = bytes.iter().filter(|b| b.is_ascii_uppercase()).count();
+    let (mut at, mut zero) = (0, false);
+    while at < bytes.len() {
+        let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let (number, end) = (&bytes[at..at + digits], at + digits);
+        if digits == 0 {
+            at += 1;
+            continue;
+        }
+        let behind_letter = at > 0 && bytes[at - 1].is_ascii_alphabetic();
+        let pointed = matches!(bytes.get(end), Some(b'.' | b','));
+        let letter_o = pointed
+            && bytes.get(end + 1) == Some(&b'O')
+            && number == b"0"
+            && bytes.get(end + 2).is_some_and(u8::is_ascii_digit);
+        if behind_letter && (letter_o || (!pointed && number.starts_with(b"00"))) {
+            return true;
+        }
+        zero |= behind_letter && !pointed && number == b"0";
+        at = end;
+    }
+    zero && symbols > 1 && formula.nelements() == 1
+}
+
+fn stray_zero(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Finding {
+    let shown = cut(text);
+    let why = format!("`{shown}` has an amount of zeros: as it stands it is {}", formula.reduced());
+    let mend = "write each amount as a number above 0, and leave out elements that are not there";
+    place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(&*shown)), why, mend)
 }
 
 fn zero_finding(place: Place<'_>, column: &str, text: &str, formula: &Formula, meant: &str) -> Finding {

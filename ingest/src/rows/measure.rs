@@ -257,6 +257,15 @@ fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t 
 }
 
 fn bad_unit(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
+    if value::looks_like_date(text) {
+        let why = format!("`{}` is not a finite number: a spreadsheet made a date of it", cut(text));
+        let mend = "format the column as text before typing, and enter the value again";
+        return place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(&cut(text))), why, mend);
+    }
+    if text.trim_end_matches(['.', ')']).ends_with("min") {
+        let mend = "write ≥27 for what is at least 27, and else a unit of the property";
+        return place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(&cut(text))), why, mend);
+    }
     let mend =
         "write a unit of the property, such as the dictionary's (`matgenome properties`), or correct the mapping";
     place.finding(Severity::Refused, Code::BadUnit, (Some(column), Some(&cut(text))), why, mend)

@@ -67,6 +67,8 @@ struct Share {
     nuclide: Nuclide,
     header: Box<str>,
     position: usize,
+    /// Whether the numbers are parts per million, as the header says.
+    in_ppm: bool,
 }
 
 enum IdPart {

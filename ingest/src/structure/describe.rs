@@ -14,6 +14,9 @@ pub const SYMPREC_A: f64 = 0.01;
 /// The most sites for which the space group is searched, since the time grows with their square.
 pub const MAX_SYMMETRY_SITES: usize = 1_000;
 
+/// No two atoms are nearer than this, Å: the bond of H2 has 0.74.
+const NEAREST_A: f64 = 0.5;
+
 /// What follows from a structure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
@@ -26,6 +29,9 @@ pub struct Description {
     pub volume_per_atom: Option<f64>,
     /// Density in g/cm³; none for a molecule.
     pub density: Option<f64>,
+    /// The least distance in Å of two atoms that are always there, where no two atoms can be so near (0.5 Å); not looked
+    /// for above [`MAX_SYMMETRY_SITES`].
+    pub crowded: Option<f64>,
 }
 
 /// Derives formula, space group, volume per atom and density.
@@ -39,7 +45,30 @@ pub fn describe(structure: &Structure) -> Result<Description, StructureProblem> 
         space_group: space_group(structure),
         volume_per_atom: structure.volume_per_atom(),
         density: structure.density_g_cm3(),
+        crowded: crowded(structure),
     })
+}
+
+fn crowded(structure: &Structure) -> Option<f64> {
+    let whole = |(_, species): &(&[f64; 3], &Species)| matches!(species, Species::Element(_));
+    let sites: Vec<[f64; 3]> =
+        structure.positions.iter().zip(&structure.species).filter(whole).map(|(position, _)| *position).collect();
+    if sites.len() > MAX_SYMMETRY_SITES {
+        return None;
+    }
+    let apart = |one: &[f64; 3], other: &[f64; 3]| {
+        let step = [0, 1, 2].map(|i| one[i] - other[i]);
+        let step = match structure.lattice {
+            Some(lattice) => {
+                let step = step.map(|x| x - x.round());
+                [0, 1, 2].map(|i| (0..3).map(|j| step[j] * lattice[j][i]).sum::<f64>())
+            }
+            None => step,
+        };
+        step.iter().map(|x| x * x).sum::<f64>().sqrt()
+    };
+    let pairs = sites.iter().enumerate().flat_map(|(at, one)| sites[at + 1..].iter().map(|other| apart(one, other)));
+    pairs.min_by(f64::total_cmp).filter(|least| *least < NEAREST_A)
 }
 
 fn space_group(structure: &Structure) -> Option<i16> {

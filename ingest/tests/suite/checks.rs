@@ -311,6 +311,16 @@ async fn a_cell_in_giga_among_mega_is_noticed_whatever_the_conditions() {
     let found = suspects(&done);
     assert_eq!(found.iter().map(|f| f.row).collect::<Vec<_>>(), [10], "{found:?}");
     assert!(found[0].explanation.contains("rest of its column"), "{found:?}");
+    // two of ten, and hardness in GPa
+    let done = alone(STRENGTH, &format!("n,s,d\n{rows}p,310,L\nq,350,L\nr,365,L\nt,372,L\nu,412,L\nv,444,L\nw,523,L\nx,534,L\ny,555,L\nz,612,L\nodd,0.55,L\nodder,0.38,L\n")).await;
+    assert_eq!(suspects(&done).iter().map(|f| f.row).collect::<Vec<_>>(), [20, 21]);
+    let hardness = STRENGTH.replace("yield_strength", "hardness_vickers").replace("MPa", "HV");
+    let done = alone(&hardness, &format!("n,s,d\n{rows}x,9.2,L\n")).await;
+    assert!(suspects(&done).iter().any(|f| f.row == 10 && f.explanation.contains("102 times")), "{:?}", done.report);
+    let expansion = STRENGTH.replace("yield_strength", "thermal_expansion").replace("MPa", "ppm/K");
+    let small: String = names.iter().enumerate().map(|(n, name)| format!("{name},{},L\n", 3 + 2 * n)).collect();
+    let done = alone(&expansion, &format!("n,s,d\n{small}x,4.0e-6,L\n")).await;
+    assert_eq!(suspects(&done).iter().map(|f| f.row).collect::<Vec<_>>(), [10]);
     // strong and weak alloys, and a property that ranges over decades, are no slips
     assert!(suspects(&alone(STRENGTH, &format!("n,s,d\n{rows}x,25,L\nx,70,T\n")).await).is_empty());
     let conductivity = STRENGTH.replace("yield_strength", "electrical_conductivity").replace("MPa", "S/m");

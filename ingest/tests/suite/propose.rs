@@ -165,6 +165,7 @@ fn brackets_that_do_not_fit_are_asked_about_and_temperatures_in_them_kept() {
         ("Yield strength (MPa) @ RT", Some("MPa"), 298.15),
         ("Yield strength, 20 C", None, 293.15),
         ("Yield strength at -40 °C [MPa]", Some("MPa"), 233.15),
+        ("Yield strength (300 °C) [MPa]", Some("MPa"), 573.15),
     ] {
         let said = header::read(header);
         assert_eq!(said.property.map(|p| p.key.as_str()), Some("yield_strength"), "{header}");
@@ -196,6 +197,53 @@ fn german_headers_directions_and_rows_that_are_there_twice() {
     assert!(other.file.record.id.is_empty(), "{:?}", other.file.record);
     let comma = proposed("a.csv", "formula;CTE (1/K)\nFe;1,2E-5\nNi;1,3E-5\nCu;1,7E-5\n");
     assert!(comma.to_state.iter().any(|line| line.contains("decimal = ")), "{:?}", comma.to_state);
+}
+
+#[test]
+fn moduli_are_no_shares_and_rows_of_units_are_seen_beside_numbers() {
+    let nested = proposed("a.json", "formula;elastic.K;elastic.C;band_gap\nSi;98;166;0.6\nGe;75;129;0.3\n");
+    assert_eq!(nested.file.material.formula.as_deref(), Some("formula"), "{:?}", nested.columns);
+    assert!(nested.file.material.fractions.is_none());
+    assert!(nested.to_state.iter().any(|line| line.contains("elastic.K")), "{:?}", nested.to_state);
+    let shares = proposed("a.json", "name;el.Fe;el.Ni;HV\na;0.5;0.5;100\nb;0.4;0.6;110\n");
+    assert!(shares.file.material.fractions.is_some(), "{:?}", shares.columns);
+    for units in [";K;S/cm;W m-1 K-1;1", ";K;S/cm;W/(m K);10^19 cm-3", ";K;S/cm;;"] {
+        let text = format!("formula;T;sigma;kappa;n\n{units}\nSi;300;1101;1.2;0.8\nGe;400;1001;1.1;0.9\n");
+        let found = proposed("a.csv", &text);
+        assert!(found.to_state.iter().any(|line| line.contains("header_rows = 2")), "{units}: {:?}", found.to_state);
+    }
+    for row in ["Si;300;1101;1.2;0.8", ";300;1101;1.2;1"] {
+        let found =
+            proposed("a.csv", &format!("formula;T;sigma;kappa;n\n{row}\nSi;300;1101;1.2;0.8\nGe;400;1001;1.1;0.9\n"));
+        assert!(!found.to_state.iter().any(|line| line.contains("header_rows = 2")), "{row}: {:?}", found.to_state);
+    }
+}
+
+#[test]
+fn no_share_of_an_element_is_dropped_and_no_temperature_given_to_all() {
+    // cells with a point where a comma is stated
+    let start = ReadOptions { decimal: ',', ..ReadOptions::default() };
+    let table = sample("a.csv", "name;Al wt%;V wt%;Ti wt%;HV\nx;6,1;4.0;bal.;340\ny;6,0;4.1;bal.;345\n");
+    let found = propose(&[table], &start, Some(Evidence::Measured));
+    assert!(
+        found.to_state.iter().any(|line| line.contains("`V wt%`") && line.contains("decimal")),
+        "{:?}",
+        found.to_state
+    );
+    let ppm = proposed("a.csv", "name;Cr wt%;N [ppm];Fe wt%;HV\nx;22;1700;bal.;260\ny;25;2700;bal.;270\n");
+    let fractions = ppm.file.material.fractions.clone().unwrap();
+    assert!(fractions.columns.contains(&"N [ppm]".to_owned()), "{fractions:?}");
+    assert!(ppm.file.value.iter().any(|v| v.property == "nitrogen_content"), "{:?}", ppm.columns);
+
+    let of_one =
+        proposed("a.csv", "formula;k [W/mK];T of k [°C];HV;Tm (K)\nHfC;20;600;2700;4173\nSiC;60;600;2600;3000\n");
+    assert!(of_one.file.value.iter().all(|v| v.temperature.is_none()), "{:?}", of_one.file.value);
+    assert!(of_one.to_state.iter().any(|line| line.contains("T of k")), "{:?}", of_one.to_state);
+    let test = proposed("a.csv", "formula;HV;Melting point (K);T of test [°C]\nHfC;2700;4173;600\nSiC;2600;3000;600\n");
+    let temperatures: Vec<bool> = test.file.value.iter().map(|v| v.temperature.is_some()).collect();
+    assert_eq!(temperatures, [true, false], "{:?}", test.file.value);
+    let most = proposed("a.csv", "name;HRC\na;34\nb;36\nc;62\nd;720\n");
+    assert!(most.to_state.is_empty() && most.to_check.iter().any(|line| line.contains("25 %")), "{:?}", most.to_check);
 }
 
 #[test]
