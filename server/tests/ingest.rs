@@ -134,7 +134,7 @@ fn done(work: &Work) -> Result<Done, Failure> {
     Ok(Done {
         note: None,
         dataset: work.dataset.clone().unwrap_or_else(|| "named-by-mapping".into()),
-        rows: Rows { read: 3, accepted: 2, refused: 1, unchanged: 0 },
+        rows: Rows { read: 3, accepted: 2, refused: 1, unchanged: 0, left_out: 0 },
         findings: vec![Findings {
             code: "bad_number".into(),
             severity: "refused".into(),
