@@ -94,7 +94,8 @@ fn without_temperature(header: &str) -> (String, Option<f64>) {
         return (header.to_owned(), None);
     }
     // what stands behind a comma in the last brackets, the brackets themselves, and what stands behind `at`
-    let lower = header.to_lowercase();
+    // of the same length, so that places in it are places in the header
+    let lower = header.to_ascii_lowercase();
     let ends = header.trim_end();
     let inside = [('(', ')'), ('[', ']')].into_iter().find_map(|(open, close)| {
         let start = ends.strip_suffix(close)?.rfind(open)?;
@@ -120,9 +121,8 @@ fn without_temperature(header: &str) -> (String, Option<f64>) {
     }
     // before a unit in brackets too: `YS at 650 °C [MPa]`
     for end in [Some(header.len()), inside.map(|(start, _)| start)].into_iter().flatten() {
-        if lower.len() == header.len()
-            && let Some((at, mark)) =
-                [" at ", " @ ", ", "].iter().filter_map(|mark| Some((lower[..end].rfind(mark)?, *mark))).max()
+        if let Some((at, mark)) =
+            [" at ", " @ ", ", "].iter().filter_map(|mark| Some((lower[..end].rfind(mark)?, *mark))).max()
             && let Some(found) = temperature(&header[at + mark.len()..end])
         {
             let rest = format!("{} {}", header[..at].trim_end(), &header[end..]);

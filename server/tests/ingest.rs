@@ -380,7 +380,10 @@ async fn a_file_becomes_a_job_and_the_job_says_all() {
     assert_eq!(name, "done");
     assert_eq!(lab.get(&job).await.json(), *document);
     assert_eq!((document["version"].as_u64(), document["committed"].as_bool()), (Some(7), Some(true)));
-    assert_eq!(document["rows"], serde_json::json!({"read": 3, "accepted": 2, "refused": 1, "unchanged": 0}));
+    assert_eq!(
+        document["rows"],
+        serde_json::json!({"read": 3, "accepted": 2, "refused": 1, "unchanged": 0, "left_out": 0})
+    );
     assert_eq!(document["records"]["inserted"], 2);
     assert_eq!(document["findings"][0]["examples"][0]["code"], "bad_number");
     // whoever comes late hears the end at once

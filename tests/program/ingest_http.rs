@@ -66,7 +66,7 @@ fn what_is_sent_is_searchable_when_its_job_is_done() {
     assert_eq!((event.as_str(), &job["version"], &job["committed"]), ("done", &2.into(), &true.into()), "{job}");
     let shown = server.get("/v1/materials/ZnO").json();
     assert_eq!(shown["version"], 2, "without a moment between");
-    assert_eq!(job["rows"], serde_json::json!({"read": 2, "accepted": 1, "refused": 1, "unchanged": 0}));
+    assert_eq!(job["rows"], serde_json::json!({"read": 2, "accepted": 1, "refused": 1, "unchanged": 0, "left_out": 0}));
     assert_eq!(job["findings"][0]["examples"][0]["file"], "more.csv", "{job}");
     let report = ask(&server, "GET", &format!("{place}/report")).text();
     assert_eq!(report.lines().count(), 1, "{report}");

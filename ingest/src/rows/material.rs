@@ -533,12 +533,12 @@ fn stray_zero(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> 
 
 fn zero_finding(place: Place<'_>, column: &str, text: &str, formula: &Formula, meant: &str) -> Finding {
     let why = format!(
-        "`{}` has a zero where the letter O may be meant: as it stands it is {}, without oxygen",
+        "`{}` has a zero where the letter O or a point may be meant: as it stands it is {}, without oxygen",
         cut(text),
         formula.reduced()
     );
     let mend = format!(
-        "write {meant} where it is the oxide, and else the amount without a leading zero: {}",
+        "write {meant} where it is the oxide, 0.25 for 025 where a point was lost, and else the amount without a leading zero: {}",
         formula.reduced()
     );
     place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(&*cut(text))), why, &mend)
