@@ -345,14 +345,19 @@ fn beside(
         if stated.is_nan() { REFERENCE_TEMPERATURE_K } else { stated }
     };
     let there = kelvin(belief.pick as usize);
+    let is_bound = |entry: usize| m.stated(entry).is_some_and(|stated| !stated.bound.is_nan());
     let counts = |entry: &usize| {
         m.evidence[*entry] == belief.evidence as u8
             && !m.sd[*entry].is_nan()
             && (kelvin(*entry) - there).abs() <= SAME_TEMPERATURE_K
             && snapshot.sees(scope, m.record[*entry] as usize)
+            && is_bound(*entry) == is_bound(belief.pick as usize)
     };
     let others = m.of_material(m.of_property(&property.key), of).filter(counts);
-    let stated: Vec<_> = others.map(|entry| StatedAnswer::of(m, entry, |x| x).conditions).collect();
+    // conditions are kept once a text
+    let mut seen = BTreeSet::new();
+    let distinct = others.filter(|&entry| seen.insert(m.stated(entry).map_or(u32::MAX, |stated| stated.conditions)));
+    let stated: Vec<_> = distinct.take(MOST_STATED).map(|entry| StatedAnswer::of(m, entry, |x| x).conditions).collect();
     let names: BTreeSet<&String> = stated.iter().flat_map(BTreeMap::keys).collect();
     for name in names {
         let texts: BTreeSet<&str> = stated.iter().map(|one| one.get(name).map_or(NOT_STATED, String::as_str)).collect();
@@ -361,6 +366,8 @@ fn beside(
     answer
 }
 
+/// Different conditions behind a belief that are told.
+const MOST_STATED: usize = 16;
 /// The text of a condition that some of the values behind a belief do not state.
 const NOT_STATED: &str = "not stated";
 

@@ -64,32 +64,46 @@ impl StatedAnswer {
 
 impl Stated {
     /// Where the true value may lie on the property's axis, of a bound: `<27` is anything from the least that is conceivable.
-    fn allowed(&self, measurements: &Measurements, property: &Property) -> Option<[f64; 2]> {
+    fn allowed(&self, measurements: &Measurements, property: &Property) -> Option<Allowed> {
         if self.bound.is_nan() {
             return None;
         }
         let conditions: BTreeMap<String, String> =
             serde_json::from_str(measurements.word(self.conditions)?).unwrap_or_default();
-        let is_below = conditions.get(CENSORED)?.starts_with(['<', '≤']);
+        let mark = conditions.get(CENSORED)?;
+        let is_below = mark.starts_with(['<', '≤']);
         let [least, most] = property.bounds;
         let (low, high) = if is_below { (least, self.bound.min(most)) } else { (self.bound.max(least), most) };
-        Some([low, high].map(|end| property.axis.to_axis(end)))
+        Some(Allowed {
+            entry: self.entry,
+            ends: [low, high].map(|end| property.axis.to_axis(end)),
+            is_closed: mark.starts_with(['≤', '≥']),
+        })
     }
 }
 
 /// The bounds among the values of one property, for verdicts: a bound passes where all that it allows does, fails where
 /// nothing does, and says nothing else.
 pub struct Bounds {
-    /// Entry of the value, where it may lie on the axis; ascending by entry.
-    allowed: Vec<(u32, [f64; 2])>,
+    /// Ascending by entry.
+    allowed: Vec<Allowed>,
+}
+
+/// Where a value may lie of which a bound is known.
+struct Allowed {
+    /// Entry of the value.
+    entry: u32,
+    /// On the axis.
+    ends: [f64; 2],
+    /// Whether the bound itself is allowed.
+    is_closed: bool,
 }
 
 impl Bounds {
     /// Those of a property.
     pub fn of(measurements: &Measurements, property: &Property) -> Bounds {
         let stated = measurements.stated_within(measurements.of_property(&property.key));
-        let allowed = stated.iter().filter_map(|one| Some((one.entry, one.allowed(measurements, property)?)));
-        Bounds { allowed: allowed.collect() }
+        Bounds { allowed: stated.iter().filter_map(|one| one.allowed(measurements, property)).collect() }
     }
 
     /// Whether there is none.
@@ -100,11 +114,15 @@ impl Bounds {
     /// Whether a belief that rests on a value lies in a window, by its mean, and where the value is a bound by all that it
     /// allows; `None` where that is partly within.
     pub fn meets(&self, mean: f64, pick: u32, [lo, hi]: [f64; 2]) -> Option<bool> {
-        match self.allowed.binary_search_by_key(&pick, |(entry, _)| *entry).map(|at| self.allowed[at].1) {
-            Err(_) => Some((lo..=hi).contains(&mean)),
-            Ok([low, high]) if lo <= low && high <= hi => Some(true),
-            Ok([low, high]) if high <= lo || low >= hi => Some(false),
-            Ok(_) => None,
+        let Ok(at) = self.allowed.binary_search_by_key(&pick, |allowed| allowed.entry) else {
+            return Some((lo..=hi).contains(&mean));
+        };
+        let Allowed { ends: [low, high], is_closed, .. } = self.allowed[at];
+        let beside = high < lo || low > hi || (!is_closed && (high == lo || low == hi));
+        match (lo <= low && high <= hi, beside) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
         }
     }
 }

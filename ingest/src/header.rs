@@ -148,6 +148,8 @@ fn temperature(text: &str) -> Option<f64> {
     let number = text[..end].replace('−', "-").parse::<f64>().ok()?;
     let kelvin = match text[end..].trim() {
         "K" => number,
+        // `at 1C` is the rate of a battery
+        "C" if number.abs() < 15.0 => return None,
         "C" | "°C" | "℃" | "ºC" | "degC" | "deg C" | "Celsius" => number + 273.15,
         "°F" | "degF" => (number + 459.67) / 1.8,
         _ => return None,
@@ -374,14 +376,30 @@ pub fn share_of(header: &str) -> Option<(&str, Option<BasisName>)> {
     let (symbol, rest) = header.split_at(end);
     let said = basis(rest);
     let percent = rest.chars().all(|c| "[]()% /_".contains(c));
-    (!symbol.is_empty() && (said.is_some() || percent || is_in_ppm(header))).then_some((symbol, said))
+    (!symbol.is_empty() && (said.is_some() || percent || ppm(header).is_some())).then_some((symbol, said))
 }
 
-/// Whether the header of a share says that its numbers are parts per million: `N [ppm]`, `O (wt.ppm)`.
-pub fn is_in_ppm(header: &str) -> bool {
-    let rest = header.trim().trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-    let unit: String = rest.chars().filter(|c| c.is_ascii_alphabetic()).collect();
-    ["ppm", "wtppm", "ppmw", "wppm", "massppm"].contains(&unit.to_lowercase().as_str())
+/// Of what the numbers of a share are parts per million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ppm {
+    /// Of what the other shares are of.
+    Same,
+    /// Of the mass.
+    Mass,
+    /// Of the atoms.
+    Atoms,
+}
+
+/// Whether the header of a share says that its numbers are parts per million: `N [ppm]`, `O (wt.ppm)`, `Nb+Ta ppm`.
+pub fn ppm(header: &str) -> Option<Ppm> {
+    let unit = without_bracket(header).1.or_else(|| header.trim().rsplit_once([' ', '_']).map(|(_, last)| last))?;
+    let plain: String = unit.chars().filter(|c| c.is_ascii_alphabetic()).collect();
+    match plain.to_ascii_lowercase().as_str() {
+        "ppm" => Some(Ppm::Same),
+        "wtppm" | "ppmw" | "wppm" | "massppm" => Some(Ppm::Mass),
+        "atppm" | "ppma" | "appm" => Some(Ppm::Atoms),
+        _ => None,
+    }
 }
 
 /// Header for comparison with words: lower case, letters and digits only.

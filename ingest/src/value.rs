@@ -108,7 +108,7 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
         // `1e`, `1.2.3`, `1,234`, `1 2`: the rest of a number that is none
         let of_a_number = begins.is_ascii_digit() || ".,;:_+-−'±~<>=?!\"#&*".contains(begins);
         if of_a_number && !inverse {
-            return Err(rest_of_a_number(text, unit));
+            return Err(rest_of_a_number(text, unit, format));
         }
         if glued && unit.chars().all(|c| c.is_ascii_digit() || "oO".contains(c)) {
             return Err(Unreadable { why: "it has a letter O".into(), mend: Some("write 0 where a zero is meant") });
@@ -117,7 +117,7 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
             return Err(unreadable("the power of ten is not finished"));
         }
         if !unit.chars().any(|c| c.is_alphabetic() || "%‰°Ω$€£¥".contains(c)) {
-            return Err(rest_of_a_number(text, unit));
+            return Err(rest_of_a_number(text, unit, format));
         }
         // `200 (MPa)`, `200 [MPa]`
         let inner = |open, close| unit.strip_prefix(open).and_then(|u: &str| u.strip_suffix(close));
@@ -131,7 +131,7 @@ pub fn read(text: &str, format: NumberFormat) -> Result<Reading<'_>, Unreadable>
     }
 }
 
-fn rest_of_a_number(text: &str, rest: &str) -> Unreadable {
+fn rest_of_a_number(text: &str, rest: &str, format: NumberFormat) -> Unreadable {
     let comma = text.bytes().filter(|b| *b == b',').count();
     if rest.starts_with(',') && comma > 0 {
         return Unreadable {
@@ -140,7 +140,8 @@ fn rest_of_a_number(text: &str, rest: &str) -> Unreadable {
         };
     }
     let behind = rest.bytes().skip(1).take_while(u8::is_ascii_digit).count();
-    if rest.starts_with('.') && (behind != 3 || text.trim_start_matches(['<', '>', '-', '~', ' ']).starts_with('0')) {
+    let is_point = rest.starts_with('.') && format.decimal == ',';
+    if is_point && (behind != 3 || text.trim_start_matches(['<', '>', '-', '~', ' ']).starts_with('0')) {
         return Unreadable {
             why: "it has a point, and numbers of this file have a decimal comma".into(),
             mend: Some("write it with a comma"),

@@ -67,8 +67,11 @@ impl Noted {
         for value in &self.sampled {
             let Some(property) = self.property_of(value) else { continue };
             let Some(index) = dictionary().index_of(&property.key) else { continue };
+            if value.temperature_k.is_some_and(|kelvin| kelvin < COLD_K) {
+                continue;
+            }
             columns.entry(value.kind).or_default().push(value);
-            if is_percentage(property) || value.temperature_k.is_some_and(|kelvin| kelvin < COLD_K) {
+            if is_percentage(property) {
                 continue;
             }
             materials.entry((index, value.material)).or_default().push(value);
@@ -91,9 +94,7 @@ impl Noted {
     fn property_of(&self, value: &Sampled) -> Option<&'static Property> {
         let property = self.kinds.get(usize::from(value.kind))?.property?;
         let narrow = matches!(property.sd, Deviation::Relative(share) if share <= WIDEST);
-        // densities of gases are a thousandth of others, and share their unit
-        let ranges = property.axis == Axis::Log || property.unit == "1/K";
-        let may = is_percentage(property) || (narrow && ranges && property.unit != "1");
+        let may = is_percentage(property) || (narrow && is_of_solids(property));
         (may && value.value > 0.0).then_some(property)
     }
 
@@ -138,11 +139,11 @@ impl Noted {
             ([_], [(place, _)]) => *place,
             _ => centre,
         };
+        let tolerance = if all.len() == 2 { AGREE_OF_TWO } else { AGREE };
+        let of_hub = hub.iter().find(|(place, _)| (*place - centre).abs() <= AGREE);
+        let of_job = values.iter().find(|other| (other.value.log10() - centre).abs() <= AGREE);
         for value in values {
-            let tolerance = if all.len() == 2 { AGREE_OF_TWO } else { AGREE };
             let Some(step) = step(value.value.log10(), centre, tolerance) else { continue };
-            let of_hub = hub.iter().find(|(place, _)| (*place - centre).abs() <= AGREE);
-            let of_job = values.iter().find(|other| (other.value.log10() - centre).abs() <= AGREE);
             let beside = match (of_job, of_hub) {
                 (Some(other), _) => Beside::Same(other.value, there(other)),
                 (None, Some((place, dataset))) => Beside::Same(10_f64.powf(*place), format!("`{dataset}`")),
@@ -212,6 +213,21 @@ impl Noted {
                     value is kept";
         places.of(value.origin).finding(Severity::Flagged, Code::SuspectUnit, cell, why, mend)
     }
+}
+
+/// Strengths, moduli and hardness, and what is thermal and does not change by decades with temperature. Densities of gases are a
+/// thousandth of others, and viscosities and contents of impurities range over decades.
+fn is_of_solids(property: &Property) -> bool {
+    const THERMAL: [&str; 6] = [
+        "thermal_conductivity",
+        "thermal_diffusivity",
+        "thermal_expansion",
+        "volumetric_thermal_expansion",
+        "heat_capacity",
+        "specific_heat",
+    ];
+    (property.group == "mechanical" && property.axis == Axis::Log && property.unit != "1")
+        || THERMAL.contains(&property.key.as_str())
 }
 
 /// A share of 1 may be written for a percentage, and no thousandth of it.

@@ -314,7 +314,9 @@ const MOST_NOT_USED: usize = 1_000;
 fn units_in_doubt(mapping: &Mapping, table: &read::Table) -> Vec<Finding> {
     let place = Place { file: &table.shown, line: 1 };
     let mut found: Vec<Finding> = Vec::new();
-    for doubt in mapping.values.iter().flat_map(|what| &what.doubts) {
+    let here = mapping.file.value.iter().zip(&mapping.values);
+    let here = here.filter(|(v, _)| v.file.as_ref().is_none_or(|file| refused::is_of(&table.name, file)));
+    for doubt in here.flat_map(|(_, what)| &what.doubts) {
         if table.position(&doubt.column).is_err() {
             continue;
         }

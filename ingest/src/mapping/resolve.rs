@@ -212,7 +212,10 @@ fn resolve_value(
     let mut doubts = Vec::new();
     if value.factor.is_none() && value.unit_column.is_none() {
         match other_unit(column, unit, &wanted) {
-            Some(stated) if value.unit.is_none() && header::fitting_unit(column, &wanted).is_some() => {
+            Some(stated)
+                if value.unit.is_none()
+                    && Unit::parse_for(&stated, &wanted).is_ok_and(|unit| unit.conversion_to(&wanted).is_ok()) =>
+            {
                 return Err(format!(
                     "column `{column}`: its header says {stated}, and the mapping states no unit, which means {}: say unit = \"{stated}\", \
                      or unit = \"{}\" where the header is wrong",
@@ -309,21 +312,24 @@ fn other_unit(header: &str, taken: &str, wanted: &Unit) -> Option<String> {
     };
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-6 * a.abs().max(b.abs());
     let taken_as = meant(taken)?;
-    if let Some(stated) = header::fitting_unit(header, wanted) {
-        let says = meant(&stated)?;
+    // what stands behind a stroke or in brackets; `T_c` and `zt_300` state no unit
+    let stated = header::stated_unit(header)?;
+    let first = stated.split([',', ';']).next().unwrap_or_default().trim();
+    for stated in
+        [stated, first].into_iter().filter(|stated| stated.contains(|c: char| c.is_alphabetic() || "%°Ω".contains(c)))
+    {
+        let Some(says) = meant(stated) else { continue };
         if !(near(says.0, taken_as.0) && near(says.1, taken_as.1)) {
-            return Some(stated);
+            return Some(stated.to_owned());
         }
         // `sigma x10^-3 (S/cm)`
         let before = header::without_bracket(header).0;
-        let power = ["10^", "×10", "x10", "*10", "·10", "10⁻"].iter().find_map(|mark| before.find(mark));
+        let power = [" 10^", " ×10", " x10", " *10", " ·10"].iter().find_map(|mark| before.find(mark));
         return power.map(|at| format!("{} {stated}", before[at..].trim()));
     }
     // `E (GPa)` of a temperature; a letter in brackets may be a direction
-    let stated = header::without_bracket(header).1?;
-    let stated = stated.split([',', ';']).next().unwrap_or_default().trim();
-    let is_unit = stated == "%" || stated.contains('/') || stated.chars().filter(|c| c.is_alphabetic()).count() > 1;
-    (is_unit && Unit::parse(stated).is_ok_and(|unit| unit.conversion_to(wanted).is_err())).then(|| stated.to_owned())
+    let is_unit = first == "%" || first.contains('/') || first.chars().filter(|c| c.is_alphabetic()).count() > 1;
+    (is_unit && Unit::parse(first).is_ok_and(|unit| unit.conversion_to(wanted).is_err())).then(|| first.to_owned())
 }
 
 fn resolve_quantity(quantity: &QuantitySource, unit: &str, column: &str) -> Result<ResolvedQuantity, String> {

@@ -300,7 +300,7 @@ impl<'t> One<'t> {
             let (symbol, basis) = header::share_of(&self.table.headers[at])?;
             let element = Element::from_symbol(symbol)?;
             let good = |cell: &str| is_balance(cell) || read_cell(cell, self.numbers).is_ok();
-            let is_free = !self.roles.contains_key(&at) && !header::is_in_ppm(&self.table.headers[at]);
+            let is_free = !self.roles.contains_key(&at) && header::ppm(&self.table.headers[at]).is_none();
             (is_free && self.share(at, good) > 0.8).then_some((at, element, basis))
         };
         (0..self.table.headers.len()).filter_map(share).collect()
@@ -359,12 +359,19 @@ impl<'t> One<'t> {
         let headers = &self.table.headers;
         for (at, header) in headers.iter().enumerate() {
             let is_free = !self.roles.contains_key(&at) && self.filled(at).next().is_some();
-            let Some((symbol, _)) = header::share_of(header).filter(|_| is_free) else { continue };
+            let Some((symbol, basis)) = header::share_of(header).filter(|_| is_free) else { continue };
+            // `No` is a number, and `P` may be a phase
+            let says = basis.is_some() || header.contains('%') || header::ppm(header).is_some();
+            let comma = NumberFormat { decimal: ',', thousands: None };
+            let number = |cell: &str| read_cell(cell, NumberFormat::POINT).is_ok() || read_cell(cell, comma).is_ok();
+            if NUMBERS.contains(&plain(header).as_str()) || !(says || self.share(at, number) > 0.5) {
+                continue;
+            }
             let Some(fractions) = &mut file.material.fractions else { return };
             if Element::from_symbol(symbol).is_none() || fractions.columns.contains(header) {
                 continue;
             }
-            if header::is_in_ppm(header) && self.is_number(at) {
+            if header::ppm(header).is_some() && self.is_number(at) {
                 fractions.columns.push(header.clone());
                 if header::read(header).property.is_none() {
                     self.set(at, Role::Fraction, "the header is an element's symbol");

@@ -40,11 +40,10 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
     let (input, options) = (input.clone(), options.clone());
     let mut book = book;
     let tables = wanted.into_iter().filter_map(move |sheet| {
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let range = book.worksheet_range(&sheet)?;
-            let formulas = book.worksheet_formula(&sheet)?;
-            Ok::<_, calamine::Error>((range, formulas))
-        }));
+        let read = catch_unwind(AssertUnwindSafe(|| book.worksheet_range(&sheet)));
+        // values are there without formulas that cannot be read
+        let formulas = catch_unwind(AssertUnwindSafe(|| book.worksheet_formula(&sheet).unwrap_or_default()));
+        let formulas = formulas.unwrap_or_default();
         let shown = if several { format!("{}/{sheet}", input.shown) } else { input.shown.clone() };
         let name = if several { sheet.clone() } else { input.name.clone() };
         let bad = |why: String| Err(ReadError::BadFile { path: shown.clone().into(), why });
@@ -52,10 +51,9 @@ pub(super) fn open(input: &Input, format: Format, options: &ReadOptions) -> Resu
             Err(_) => Some(bad("the sheet is damaged".to_owned())),
             Ok(Err(e)) => Some(bad(format!("the sheet cannot be read: {e}"))),
             // of several sheets an empty one is no mistake
-            Ok(Ok((range, _))) if range.is_empty() && several => None,
-            Ok(Ok((range, formulas))) => {
+            Ok(Ok(range)) if range.is_empty() && several => None,
+            Ok(Ok(range)) => {
                 let open = without_result(&range, &formulas);
-                drop(formulas);
                 Some(table((range, open), sheet, shown, name, format, &options).map_err(|e| match e {
                     ReadError::BadHeader { path, why } if several => {
                         let why = format!("{why}; to read one sheet alone, say sheet in [read]: `{all}`");

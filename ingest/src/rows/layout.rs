@@ -132,7 +132,7 @@ fn composition<'a>(stated: &'a Fractions, columns: Columns<'_>) -> Result<Compos
         nuclide,
         header: header.into(),
         position,
-        in_ppm: crate::header::is_in_ppm(header),
+        ppm: crate::header::ppm(header),
     };
     let (mut shares, mut parts) = (Vec::new(), Vec::new());
     for column in &stated.columns {

@@ -12,6 +12,7 @@ use super::measure::is_bound;
 use super::nuclide::{self, Nuclide};
 use super::{Composition, Layout, Share, Words, cut, is_wanted};
 use crate::check::Place;
+use crate::header::Ppm;
 use crate::mapping::{BasisName, Derivation};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
@@ -262,7 +263,7 @@ impl Layout<'_> {
         row: &Row,
         place: Place<'_>,
     ) -> Result<(f64, bool), Finding> {
-        if let Some(number) = self.numbers.plain(text).filter(|_| !share.in_ppm) {
+        if let Some(number) = self.numbers.plain(text).filter(|_| share.ppm.is_none()) {
             return Ok((number, false));
         }
         // `max. 0.03`, `0.25 max`
@@ -278,7 +279,12 @@ impl Layout<'_> {
         let whole = basis.whole();
         let by_mass = basis.is_by_mass();
         let factor = match reading.unit {
-            None if share.in_ppm => whole / 1e6,
+            None if matches!((share.ppm, by_mass), (Some(Ppm::Mass), false) | (Some(Ppm::Atoms), true)) => {
+                let why = "the header says of what the numbers are parts per million, and the other shares are of another whole";
+                let mend = Some("convert the column, or list it under ignore in [read]");
+                return Err(bad(value::Unreadable { why: why.into(), mend }));
+            }
+            None if share.ppm.is_some() => whole / 1e6,
             None => 1.0,
             Some(unit) => {
                 let plain: String = unit.chars().filter(|c| !". ".contains(*c)).collect::<String>().to_lowercase();
@@ -436,17 +442,13 @@ fn bad_fractions(place: Place<'_>, parts: &[(Nuclide, f64)], why: String) -> Fin
 /// What a formula was probably meant to be in which a zero stands for the letter O: `Fe203`, `Si02`, `BaTi03`, `Al2(S04)3`,
 /// `Na20`. Where oxygen is stated, zeros are zeros.
 fn zero_for_oxygen(text: &str, formula: &Formula) -> Option<String> {
-    // of monovalent elements `X20` is rather the oxide than twenty atoms
-    const MONOVALENT: [&str; 9] = ["H", "Li", "Na", "K", "Rb", "Cs", "Cu", "Ag", "Tl"];
-    if !text.contains('0') || formula.elements().any(|element| element.symbol() == "O") {
+    // of these `X20` is rather the oxide than twenty atoms
+    const MONOVALENT: [&str; 6] = ["H", "Li", "Na", "K", "Rb", "Cs"];
+    if !text.contains('0') || is_padded(text, formula) || formula.elements().any(|element| element.symbol() == "O") {
         return None;
     }
     let alone = formula.nelements() == 1;
     let bytes = text.as_bytes();
-    // `Ti90Al06V04`: each amount has as many digits
-    let wide = bytes.chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-    let wide = wide.filter(|run| run.len() >= 2 && run[0].is_ascii_digit()).count();
-    let is_padded = !alone && wide >= formula.nelements();
     let mut meant = String::with_capacity(text.len());
     let (mut at, mut found) = (0, false);
     while at < bytes.len() {
@@ -463,11 +465,10 @@ fn zero_for_oxygen(text: &str, formula: &Formula) -> Option<String> {
         let oxide = match number.as_bytes() {
             _ if !is_whole => None,
             // `Si02`
-            [b'0', b'1'..=b'9', ..] if !is_padded => Some(format!("O{}", &number[1..])),
+            [b'0', b'1'..=b'9', ..] => Some(format!("O{}", &number[1..])),
             // `Fe203`, `Y3Fe5012`
-            [b'2'..=b'9', b'0', b'2'..=b'9'] | [b'2'..=b'9', b'0', b'1', _] => {
-                Some(format!("{}O{}", &number[..1], &number[2..]))
-            }
+            [b'2'..=b'9', b'0', b'2'..=b'9'] => Some(format!("{}O{}", &number[..1], &number[2..])),
+            [b'2'..=b'9', b'0', b'1', _] if !alone => Some(format!("{}O{}", &number[..1], &number[2..])),
             [b'2', b'0'] if alone && end == bytes.len() && MONOVALENT.contains(&&text[..at]) => Some("2O".to_owned()),
             _ => None,
         };
@@ -500,6 +501,9 @@ fn capitals(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Op
 /// of several (`GaAs0`, `Fe2O0`). The end of a series, `Al0CoCrFeNi`, is what it is.
 fn has_stray_zero(text: &str, formula: &Formula) -> bool {
     let bytes = text.as_bytes();
+    if is_padded(text, formula) {
+        return false;
+    }
     let symbols = bytes.iter().filter(|b| b.is_ascii_uppercase()).count();
     let (mut at, mut zero) = (0, false);
     while at < bytes.len() {
@@ -521,7 +525,16 @@ fn has_stray_zero(text: &str, formula: &Formula) -> bool {
         zero |= behind_letter && !pointed && number == b"0";
         at = end;
     }
-    zero && symbols > 1 && formula.nelements() == 1
+    // `Cu0Ni100` is the end of a series
+    let ends_so = text.ends_with('0') || formula.elements().any(|element| element.symbol() == "O");
+    zero && ends_so && symbols > 1 && formula.nelements() == 1
+}
+
+/// Whether each amount has as many digits, as programs pad them: `Ti90Al06V04`, `Fe208Cr192Ni600`.
+fn is_padded(text: &str, formula: &Formula) -> bool {
+    let runs = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+    let wide = runs.filter(|run| run.len() >= 2 && run[0].is_ascii_digit()).count();
+    formula.nelements() > 1 && wide >= formula.nelements()
 }
 
 fn stray_zero(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Finding {

@@ -17,6 +17,7 @@ use datasets::record::{Measurement, Record};
 use datasets::unit::Conversion;
 
 use crate::check::{self, Place};
+use crate::header::Ppm;
 use crate::mapping::{BasisColumn, Fractions, Mapping, ResolvedQuantity, ResolvedValue, When};
 use crate::read::Row;
 use crate::report::{Code, Finding, Severity};
@@ -67,8 +68,8 @@ struct Share {
     nuclide: Nuclide,
     header: Box<str>,
     position: usize,
-    /// Whether the numbers are parts per million, as the header says.
-    in_ppm: bool,
+    /// Where the numbers are parts per million, as the header says.
+    ppm: Option<Ppm>,
 }
 
 enum IdPart {
