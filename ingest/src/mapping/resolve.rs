@@ -327,7 +327,8 @@ fn other_unit(header: &str, taken: &str, wanted: &Unit) -> Option<String> {
         let power = [" 10^", " ×10", " x10", " *10", " ·10"].iter().find_map(|mark| before.find(mark));
         return power.map(|at| format!("{} {stated}", before[at..].trim()));
     }
-    // `E (GPa)` of a temperature; a letter in brackets may be a direction
+    // `E (GPa)` of a temperature; a letter in brackets may be a direction, and another line a symbol (`Figure of Merit / zT`)
+    let first = header::without_bracket(header).1?.split([',', ';']).next().unwrap_or_default().trim();
     let is_unit = first == "%" || first.contains('/') || first.chars().filter(|c| c.is_alphabetic()).count() > 1;
     (is_unit && Unit::parse(first).is_ok_and(|unit| unit.conversion_to(wanted).is_err())).then(|| first.to_owned())
 }
