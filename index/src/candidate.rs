@@ -1,15 +1,15 @@
 //! The answer, with its evidence: candidates of a spec, and all that is known of one material.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use arrow::array::Array as _;
 use datasets::property::{Axis, Property, dictionary};
-use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K};
+use datasets::record::Evidence;
 use rayon::prelude::*;
 use serde::Serialize;
 use space::predictor::COVERED_DEVIATIONS;
 
-use crate::belief::{Belief, SAME_TEMPERATURE_K};
+use crate::belief::Belief;
 use crate::like::{LikeAnswer, LikeMeta};
 use crate::prediction::column::Near;
 use crate::prediction::ground::scope_of;
@@ -325,52 +325,6 @@ fn candidate(
     }
 }
 
-/// What the sources state beside the values that count in a belief; a condition in which they differ has all its texts.
-fn beside(
-    snapshot: &Snapshot,
-    scope: &Scope,
-    property: &Property,
-    belief: &Belief,
-    row: u32,
-    shown: impl Fn(f64) -> f64,
-) -> StatedAnswer {
-    let m = &snapshot.measurements;
-    let mut answer = StatedAnswer::of(m, belief.pick as usize, shown);
-    if belief.count < 2 {
-        return answer;
-    }
-    let of = if belief.inherited { snapshot.materials.parent[row as usize] } else { row };
-    let kelvin = |entry: usize| {
-        let stated = f64::from(m.temperature[entry]);
-        if stated.is_nan() { REFERENCE_TEMPERATURE_K } else { stated }
-    };
-    let there = kelvin(belief.pick as usize);
-    let is_bound = |entry: usize| m.stated(entry).is_some_and(|stated| !stated.bound.is_nan());
-    let counts = |entry: &usize| {
-        m.evidence[*entry] == belief.evidence as u8
-            && !m.sd[*entry].is_nan()
-            && (kelvin(*entry) - there).abs() <= SAME_TEMPERATURE_K
-            && snapshot.sees(scope, m.record[*entry] as usize)
-            && is_bound(*entry) == is_bound(belief.pick as usize)
-    };
-    let others = m.of_material(m.of_property(&property.key), of).filter(counts);
-    // conditions are kept once a text
-    let mut seen = BTreeSet::new();
-    let distinct = others.filter(|&entry| seen.insert(m.stated(entry).map_or(u32::MAX, |stated| stated.conditions)));
-    let stated: Vec<_> = distinct.take(MOST_STATED).map(|entry| StatedAnswer::of(m, entry, |x| x).conditions).collect();
-    let names: BTreeSet<&String> = stated.iter().flat_map(BTreeMap::keys).collect();
-    for name in names {
-        let texts: BTreeSet<&str> = stated.iter().map(|one| one.get(name).map_or(NOT_STATED, String::as_str)).collect();
-        answer.conditions.insert(name.clone(), texts.into_iter().collect::<Vec<_>>().join("; "));
-    }
-    answer
-}
-
-/// Different conditions behind a belief that are told.
-const MOST_STATED: usize = 16;
-/// The text of a condition that some of the values behind a belief do not state.
-const NOT_STATED: &str = "not stated";
-
 fn target_answer(
     snapshot: &Snapshot,
     spec: &Resolved,
@@ -412,7 +366,7 @@ fn target_answer(
         temperature_k: pick.and_then(|i| kelvins(measurements.temperature[i])),
         stated: match (&target.subject, belief) {
             (Subject::Property(property), Some(belief)) if pick.is_some() => {
-                beside(snapshot, &spec.scope, property, &belief, row, shown)
+                StatedAnswer::of_belief(snapshot, &spec.scope, property, &belief, row, shown)
             }
             _ => StatedAnswer::default(),
         },

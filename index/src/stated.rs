@@ -1,12 +1,20 @@
 //! What does a source state beside a value? Pressure and other conditions, and the bound or range that stands in place of a number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datasets::property::Property;
-use datasets::record::{BOUND_MARKS, CENSORED, GIVEN};
+use datasets::record::{BOUND_MARKS, CENSORED, GIVEN, REFERENCE_TEMPERATURE_K};
 use serde::Serialize;
 
+use crate::belief::{Belief, SAME_TEMPERATURE_K};
 use crate::measurements::Measurements;
+use crate::scope::Scope;
+use crate::snapshot::Snapshot;
+
+/// Different conditions behind a belief that are told.
+const MOST_STATED: usize = 16;
+/// The text of a condition that some of the values behind a belief do not state.
+const NOT_STATED: &str = "not stated";
 
 /// What is stated beside one of the few values that have something.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +67,50 @@ impl StatedAnswer {
             bound: number(stated.bound).map(shown),
             conditions,
         }
+    }
+
+    /// What the sources state beside the values that count in a belief; a condition in which they differ has all its texts.
+    pub(crate) fn of_belief(
+        snapshot: &Snapshot,
+        scope: &Scope,
+        property: &Property,
+        belief: &Belief,
+        row: u32,
+        shown: impl Fn(f64) -> f64,
+    ) -> StatedAnswer {
+        let m = &snapshot.measurements;
+        let mut answer = StatedAnswer::of(m, belief.pick as usize, shown);
+        if belief.count < 2 {
+            return answer;
+        }
+        let of = if belief.inherited { snapshot.materials.parent[row as usize] } else { row };
+        let kelvin = |entry: usize| {
+            let stated = f64::from(m.temperature[entry]);
+            if stated.is_nan() { REFERENCE_TEMPERATURE_K } else { stated }
+        };
+        let there = kelvin(belief.pick as usize);
+        let is_bound = |entry: usize| m.stated(entry).is_some_and(|stated| !stated.bound.is_nan());
+        let counts = |entry: &usize| {
+            m.evidence[*entry] == belief.evidence as u8
+                && !m.sd[*entry].is_nan()
+                && (kelvin(*entry) - there).abs() <= SAME_TEMPERATURE_K
+                && snapshot.sees(scope, m.record[*entry] as usize)
+                && is_bound(*entry) == is_bound(belief.pick as usize)
+        };
+        let others = m.of_material(m.of_property(&property.key), of).filter(counts);
+        // conditions are kept once a text
+        let mut seen = BTreeSet::new();
+        let distinct =
+            others.filter(|&entry| seen.insert(m.stated(entry).map_or(u32::MAX, |stated| stated.conditions)));
+        let stated: Vec<_> =
+            distinct.take(MOST_STATED).map(|entry| StatedAnswer::of(m, entry, |x| x).conditions).collect();
+        let names: BTreeSet<&String> = stated.iter().flat_map(BTreeMap::keys).collect();
+        for name in names {
+            let texts: BTreeSet<&str> =
+                stated.iter().map(|one| one.get(name).map_or(NOT_STATED, String::as_str)).collect();
+            answer.conditions.insert(name.clone(), texts.into_iter().collect::<Vec<_>>().join("; "));
+        }
+        answer
     }
 }
 

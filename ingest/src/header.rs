@@ -25,6 +25,9 @@ pub struct Header {
 /// Bytes of a header beyond which no unit is looked for: each break in it is a try.
 const LONGEST_HEADER: usize = 300;
 
+/// Brackets around units, temperatures and remarks.
+const BRACKETS: [(char, char); 2] = [('(', ')'), ('[', ']')];
+
 /// Words of a header, the method that they mean, and the evidence of it.
 const HINTS: [(&str, Option<&str>, Evidence); 16] = [
     ("exp", None, Evidence::Measured),
@@ -97,7 +100,7 @@ fn without_temperature(header: &str) -> (String, Option<f64>) {
     // of the same length, so that places in it are places in the header
     let lower = header.to_ascii_lowercase();
     let ends = header.trim_end();
-    let inside = [('(', ')'), ('[', ']')].into_iter().find_map(|(open, close)| {
+    let inside = BRACKETS.into_iter().find_map(|(open, close)| {
         let start = ends.strip_suffix(close)?.rfind(open)?;
         Some((start, ends.len() - 1))
     });
@@ -108,8 +111,7 @@ fn without_temperature(header: &str) -> (String, Option<f64>) {
         }
         // `Rm (300 °C) [MPa]`
         let before = ends[..start].trim_end();
-        let brackets = [('(', ')'), ('[', ']')];
-        let two = brackets.into_iter().find_map(|(open, close)| before.strip_suffix(close)?.rsplit_once(open));
+        let two = BRACKETS.into_iter().find_map(|(open, close)| before.strip_suffix(close)?.rsplit_once(open));
         if let Some((bare, Some(found))) = two.map(|(bare, inner)| (bare, temperature(inner))) {
             return (format!("{} {}", bare.trim_end(), &ends[start..]), Some(found));
         }
@@ -313,7 +315,7 @@ fn is_perhaps(part: &str) -> bool {
 /// A header without the brackets at its end, and what is in them.
 pub fn without_bracket(header: &str) -> (&str, Option<&str>) {
     let text = header.trim();
-    for (open, close) in [('(', ')'), ('[', ']')] {
+    for (open, close) in BRACKETS {
         if let Some(inside) = text.strip_suffix(close)
             && let Some((before, inner)) = inside.split_once(open)
             && !before.trim().is_empty()

@@ -328,7 +328,7 @@ fn distinct<'c>(values: impl IntoIterator<Item = &'c Compared<'c>>) -> usize {
 }
 
 /// Four digits of a number.
-fn short(x: f64) -> String {
+pub(super) fn short(x: f64) -> String {
     if x != 0.0 && !(1e-3..1e6).contains(&x.abs()) {
         return format!("{x:.3e}");
     }

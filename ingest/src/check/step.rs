@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use datasets::property::{Axis, Deviation, Property, dictionary};
 
 use super::Places;
-use super::magnitude::Known;
+use super::magnitude::{Known, short};
 use super::noted::{Noted, Sampled};
 use crate::report::{Code, Finding, Severity};
 
@@ -197,13 +197,13 @@ impl Noted {
             Beside::Same(other, there) => format!(
                 "{name} of {} {unit} is about {factor} times too {word} beside {} {unit} of the same material in {there}",
                 value.value,
-                super::shown(short(other))
+                short(other)
             ),
             Beside::Column(middle) => format!(
                 "{name} of {} {unit} is far from the rest of its column, about {} {unit}, and fits in if it is {factor} times \
                  {}",
                 value.value,
-                super::shown(short(middle)),
+                short(middle),
                 if step > 0.0 { "as large" } else { "smaller" }
             ),
         };
@@ -246,9 +246,4 @@ fn middle(values: &[&Sampled]) -> f64 {
 fn step(from: f64, to: f64, tolerance: f64) -> Option<f64> {
     let apart = to - from;
     STEPS.iter().find(|step| (apart.abs() - **step).abs() <= tolerance).map(|step| step.copysign(apart))
-}
-
-/// Four digits of a number.
-fn short(x: f64) -> f64 {
-    format!("{x:.3e}").parse().unwrap_or(x)
 }

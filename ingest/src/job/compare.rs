@@ -16,9 +16,10 @@ use crate::report::{Code, Severity};
 const MOST_ROWS: usize = 4 << 20;
 
 impl Accepted {
-    /// Compares a sample of the values with each other and with what a table knows of the same materials, where there is one,
-    /// and reports columns and values whose unit is probably wrong. Only public datasets are asked, and those of the job itself. Where the table cannot be read the
-    /// report says so, and the job goes on: nothing of it depends on the answer.
+    /// Compares a sample of the values with each other and with what a table knows of the same materials, where there is
+    /// one, and reports columns and values whose unit is probably wrong. Only public datasets are asked, and those of the
+    /// job itself. Where the table cannot be read the report says so, and the job goes on: nothing of it depends on the
+    /// answer.
     ///
     /// # Errors
     /// The job was cancelled, or the file of findings cannot be written.

@@ -1,5 +1,7 @@
 //! Where does each column of a table belong? By its header first, then by its cells.
 
+mod shares;
+
 use std::collections::BTreeMap;
 
 use datasets::element::Element;
@@ -16,7 +18,7 @@ use crate::mapping::{
 };
 use crate::read::Format;
 use crate::rows::decimal_points;
-use crate::value::{NumberFormat, is_balance, is_room_temperature, read as read_cell};
+use crate::value::{NumberFormat, is_room_temperature, read as read_cell};
 
 /// Words of a reason that ask the user to look at a supposition.
 pub(super) const CHECK: &str = "check it";
@@ -32,6 +34,9 @@ pub(super) const IGNORED: &str = "left out, as ignore in [read] says";
 
 /// Why a column has no place beside the structure.
 pub(super) const IN_STRUCTURE: &str = "the structure says it too";
+
+/// Share of the cells of a column that must be within physical bounds in the unit that is supposed.
+const MOST_INSIDE: f64 = 0.9;
 
 /// Headers of columns with the direction of a test.
 const DIRECTION: [&str; 8] = [
@@ -73,8 +78,6 @@ const DEVIATION_ASTRAY: &str = "what looks like the uncertainty of another colum
      [[value]] of its own where it is none, or list it under ignore in [read]";
 const SCALE_ASTRAY: &str = "numbers of another quantity or scale than its property has, as the brackets of the header say: map it by [[value]], \
      with [[property]] and its unit where the dictionary has no such property, or with unit = \"...\" where the brackets say something else";
-const SHARE_ASTRAY: &str = "what its header says is the share of an element, beside other shares, and its cells are no numbers as the file is \
-     read: check decimal and thousands in [read], or the cells, and name it in columns of [material.fractions]; or list it under ignore in [read]";
 const COUNT_ASTRAY: &str = "small whole numbers under a header that ends in n, and look like counts of measurements: check it, and map \
                             it by [[value]] where it is a property, keep it in [attributes], or list it under ignore in [read]";
 const CONDITION_ASTRAY: &str =
@@ -242,8 +245,8 @@ impl<'t> One<'t> {
                     let mut rows: Vec<&Vec<String>> = self.table.rows.iter().collect();
                     rows.sort_unstable();
                     rows.dedup();
-                    let cell = |row: &&Vec<String>| row.get(at).map(|cell| cell.trim().to_owned()).unwrap_or_default();
-                    let mut cells: Vec<String> = rows.iter().map(cell).filter(|cell| !cell.is_empty()).collect();
+                    let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.trim());
+                    let mut cells: Vec<&str> = cells.filter(|cell| !cell.is_empty()).collect();
                     let count = cells.len();
                     cells.sort_unstable();
                     cells.dedup();
@@ -292,118 +295,6 @@ impl<'t> One<'t> {
                 (*role, *why) = (Role::Unplaced, IN_STRUCTURE.to_owned());
             }
         }
-    }
-
-    /// Columns of numbers that are headed by the symbols of elements, with what their headers say of the shares.
-    fn shares(&self) -> Vec<(usize, Element, Option<BasisName>)> {
-        let share = |at: usize| {
-            let (symbol, basis) = header::share_of(&self.table.headers[at])?;
-            let element = Element::from_symbol(symbol)?;
-            let good = |cell: &str| is_balance(cell) || read_cell(cell, self.numbers).is_ok();
-            let is_free = !self.roles.contains_key(&at) && header::ppm(&self.table.headers[at]).is_none();
-            (is_free && self.share(at, good) > 0.8).then_some((at, element, basis))
-        };
-        (0..self.table.headers.len()).filter_map(share).collect()
-    }
-
-    /// Shares of elements that make up a whole, or leave a stated rest. Says whether there are any.
-    fn place_shares(&mut self, file: &mut MappingFile) -> bool {
-        let shares = self.shares();
-        let mut stated: Vec<BasisName> = shares.iter().filter_map(|(.., basis)| *basis).collect();
-        stated.dedup();
-        let rest = |(at, ..): &&(usize, Element, Option<BasisName>)| self.filled(*at).any(is_balance);
-        let rests: Vec<_> = shares.iter().filter(rest).collect();
-        if shares.len() < 2 || stated.len() > 1 {
-            return false;
-        }
-        let columns: Vec<usize> = shares.iter().map(|(at, ..)| *at).collect();
-        let whole = self.table.whole(&columns, self.numbers);
-        // each row says it where there are several
-        let balance = rests.first().filter(|_| rests.len() == 1).map(|(_, element, _)| *element);
-        let mut basis = stated.first().copied();
-        if whole.is_none() && rests.is_empty() {
-            return false;
-        }
-        let mut why = "the header is an element's symbol".to_owned();
-        let fraction = match basis {
-            Some(BasisName::WeightPercent) => Some(BasisName::MassFraction),
-            Some(BasisName::AtomicPercent) => Some(BasisName::AtomicFraction),
-            _ => None,
-        };
-        if let (true, true, None) = (fraction.is_some(), whole == Some(1.0), balance) {
-            basis = fraction;
-            why.push_str("; it says percent, and the shares sum to 1, as of cells that a spreadsheet shows in percent: fractions are supposed, check it");
-        }
-        for (n, (at, element, _)) in shares.iter().enumerate() {
-            match balance {
-                Some(rest) if rest == *element => {
-                    self.set(*at, Role::Fraction, &format!("the rest: balance = \"{}\"", rest.symbol()));
-                }
-                _ if n == 0 => self.set(*at, Role::Fraction, &why),
-                _ => self.set(*at, Role::Fraction, "the header is an element's symbol"),
-            }
-        }
-        file.material.fractions = Some(Fractions {
-            columns: columns.iter().map(|at| self.table.headers[*at].clone()).collect(),
-            basis,
-            balance: balance.map(|element| element.symbol().to_owned()),
-            ..Fractions::default()
-        });
-        self.ask_for_other_shares(file);
-        true
-    }
-
-    /// Columns beside shares of elements that are headed by an element, too: those in ppm join them, whatever property they
-    /// are as well, and those without numbers are asked about.
-    fn ask_for_other_shares(&mut self, file: &mut MappingFile) {
-        let headers = &self.table.headers;
-        for (at, header) in headers.iter().enumerate() {
-            let is_free = !self.roles.contains_key(&at) && self.filled(at).next().is_some();
-            let Some((symbol, basis)) = header::share_of(header).filter(|_| is_free) else { continue };
-            // `No` is a number, and `P` may be a phase
-            let says = basis.is_some() || header.contains('%') || header::ppm(header).is_some();
-            let comma = NumberFormat { decimal: ',', thousands: None };
-            let number = |cell: &str| read_cell(cell, NumberFormat::POINT).is_ok() || read_cell(cell, comma).is_ok();
-            if NUMBERS.contains(&plain(header).as_str()) || !(says || self.share(at, number) > 0.5) {
-                continue;
-            }
-            let Some(fractions) = &mut file.material.fractions else { return };
-            if Element::from_symbol(symbol).is_none() || fractions.columns.contains(header) {
-                continue;
-            }
-            if header::ppm(header).is_some() && self.is_number(at) {
-                fractions.columns.push(header.clone());
-                if header::read(header).property.is_none() {
-                    self.set(at, Role::Fraction, "the header is an element's symbol");
-                }
-            } else if !self.is_number(at) {
-                self.astray.insert(at, SHARE_ASTRAY);
-                self.set(at, Role::Unplaced, SHARE_ASTRAY);
-            }
-        }
-    }
-
-    /// Shares of elements, as their headers say, that do not make up a whole: what makes up the rest is to be stated.
-    fn place_parts(&mut self, file: &mut MappingFile) {
-        let shares: Vec<_> = self.shares().into_iter().filter(|(.., basis)| basis.is_some()).collect();
-        let Some((first, _, basis)) = shares.first().copied() else { return };
-        if shares.len() < 2 || shares.iter().any(|(.., other)| *other != basis) {
-            return;
-        }
-        for (at, ..) in &shares {
-            self.set(*at, Role::Fraction, "the header is an element's symbol");
-        }
-        let why = format!(
-            "the shares of the elements sum to less than the whole: {MUST_BALANCE}\"Fe\", the element that makes up the rest, \
-             in [material.fractions]"
-        );
-        self.set(first, Role::Fraction, &why);
-        file.material.fractions = Some(Fractions {
-            columns: shares.iter().map(|(at, ..)| self.table.headers[*at].clone()).collect(),
-            basis,
-            ..Fractions::default()
-        });
-        self.ask_for_other_shares(file);
     }
 
     fn place_formula(&mut self, file: &mut MappingFile) {
@@ -691,19 +582,18 @@ impl<'t> One<'t> {
             ["Pa", "kPa", "MPa", "GPa", "kg/m^3", "g/cm^3", "K", "°C", "eV/atom", "kJ/mol", "S/m", "V/K"];
         let numbers: Vec<f64> =
             self.filled(at).filter_map(|c| read_cell(c, self.numbers).ok()).map(|r| r.value).collect();
-        let share_inside = std::cell::Cell::new(1.0);
-        let inside = |unit: &str| {
+        let share_inside = |unit: &str| {
             let wanted = Unit::parse(&property.unit).ok()?;
             let conversion = Unit::parse_for(unit, &wanted).ok()?.conversion_to(&wanted).ok()?;
             let good = numbers.iter().filter(|x| property.is_conceivable(conversion.apply(**x))).count();
-            share_inside.set(good as f64 / numbers.len().max(1) as f64);
-            Some(good * 10 >= numbers.len() * 9)
+            Some(good as f64 / numbers.len() as f64)
         };
-        if inside(&property.unit).unwrap_or(true) {
+        // where the unit is none, nothing can be said
+        let share = share_inside(&property.unit).unwrap_or(1.0);
+        if share >= MOST_INSIDE {
             return (None, format!("{from}; it states no unit, the dictionary's is supposed: check it"));
         }
-        let share = share_inside.get();
-        match USUAL.into_iter().find(|unit| inside(unit) == Some(true)) {
+        match USUAL.into_iter().find(|unit| share_inside(unit).is_some_and(|share| share >= MOST_INSIDE)) {
             Some(unit) => (
                 Some(unit.to_owned()),
                 format!(
@@ -773,13 +663,13 @@ impl<'t> One<'t> {
         let Some((first, rest)) = self.table.rows.split_first().filter(|(_, rest)| !rest.is_empty()) else {
             return false;
         };
-        let number = |cell: &String| read_cell(cell, self.numbers).is_ok_and(|reading| reading.unit.is_none());
+        let number = |cell: &str| read_cell(cell, self.numbers).is_ok_and(|reading| reading.unit.is_none());
         let mut units = 0;
         for at in 0..self.table.headers.len() {
             let Some(cell) = first.get(at).map(|cell| cell.trim()).filter(|cell| !cell.is_empty()) else { continue };
             let below = rest.iter().filter_map(|row| row.get(at)).filter(|cell| number(cell)).count();
             // `1` is the unit of what has none
-            let is_plain = number(&cell.to_owned()) && cell != "1";
+            let is_plain = number(cell) && cell != "1";
             if below * 5 < rest.len() * 4 {
                 continue;
             }

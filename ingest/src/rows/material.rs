@@ -10,6 +10,7 @@ use datasets::structure::Structure;
 
 use super::measure::is_bound;
 use super::nuclide::{self, Nuclide};
+use super::slip;
 use super::{Composition, Layout, Share, Words, cut, is_wanted};
 use crate::check::Place;
 use crate::header::Ppm;
@@ -140,16 +141,8 @@ impl Layout<'_> {
             let column = self.mapping.file.material.formula.as_deref().unwrap_or_default();
             match self.read_formula(text) {
                 Ok(formula) => {
-                    return match zero_for_oxygen(text, &formula) {
-                        None if text.contains('0') && has_stray_zero(text, &formula) => {
-                            Err(stray_zero(place, column, text, &formula))
-                        }
-                        None => {
-                            flagged.extend(capitals(place, column, text, &formula));
-                            Ok((Some(formula), true))
-                        }
-                        Some(meant) => Err(zero_finding(place, column, text, &formula, &meant)),
-                    };
+                    flagged.extend(slip::look_at(place, column, text, &formula)?);
+                    return Ok((Some(formula), true));
                 }
                 // a word that means no value, unless it is a formula: `NaN` is sodium nitride
                 Err(_) if self.is_null(text) => {}
@@ -437,124 +430,6 @@ fn bad_fractions(place: Place<'_>, parts: &[(Nuclide, f64)], why: String) -> Fin
     let mend = "check the shares of the elements and what they are shares of: `basis` in [material.fractions]";
     let cell = (Some("composition"), Some(cells.join(", ")));
     place.finding(Severity::Refused, Code::BadFormula, (cell.0, cell.1.as_deref()), why, mend)
-}
-
-/// What a formula was probably meant to be in which a zero stands for the letter O: `Fe203`, `Si02`, `BaTi03`, `Al2(S04)3`,
-/// `Na20`. Where oxygen is stated, zeros are zeros.
-fn zero_for_oxygen(text: &str, formula: &Formula) -> Option<String> {
-    // of these `X20` is rather the oxide than twenty atoms
-    const MONOVALENT: [&str; 6] = ["H", "Li", "Na", "K", "Rb", "Cs"];
-    if !text.contains('0') || is_padded(text, formula) || formula.elements().any(|element| element.symbol() == "O") {
-        return None;
-    }
-    let alone = formula.nelements() == 1;
-    let bytes = text.as_bytes();
-    let mut meant = String::with_capacity(text.len());
-    let (mut at, mut found) = (0, false);
-    while at < bytes.len() {
-        let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-        if digits == 0 {
-            let width = text[at..].chars().next().map_or(1, char::len_utf8);
-            meant.push_str(&text[at..at + width]);
-            at += width;
-            continue;
-        }
-        let (number, end) = (&text[at..at + digits], at + digits);
-        let is_amount = at > 0 && (bytes[at - 1].is_ascii_alphabetic() || bytes[at - 1] == b')');
-        let is_whole = is_amount && bytes.get(end).is_none_or(|b| *b != b'.' && *b != b',');
-        let oxide = match number.as_bytes() {
-            _ if !is_whole => None,
-            // `Si02`
-            [b'0', b'1'..=b'9', ..] => Some(format!("O{}", &number[1..])),
-            // `Fe203`, `Y3Fe5012`
-            [b'2'..=b'9', b'0', b'2'..=b'9'] => Some(format!("{}O{}", &number[..1], &number[2..])),
-            [b'2'..=b'9', b'0', b'1', _] if !alone => Some(format!("{}O{}", &number[..1], &number[2..])),
-            [b'2', b'0'] if alone && end == bytes.len() && MONOVALENT.contains(&&text[..at]) => Some("2O".to_owned()),
-            _ => None,
-        };
-        found |= oxide.is_some();
-        meant.push_str(oxide.as_deref().unwrap_or(number));
-        at = end;
-    }
-    found.then_some(meant).filter(|meant| Formula::parse(meant).is_ok())
-}
-
-/// A formula in capitals alone whose letters are symbols of other elements in pairs: `SIC` is C, I and S, and SiC is meant.
-fn capitals(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Option<Finding> {
-    // pairs that hardly a compound writes as two symbols side by side; `CO2`, `HF`, `CS2`, `NH4I` and `YB2` are compounds
-    const PAIRS: [&str; 6] = ["SI", "NI", "CU", "NB", "HFO", "HFC"];
-    if text.bytes().any(|b| b.is_ascii_lowercase()) {
-        return None;
-    }
-    let letters: Vec<&str> = text.split(|c: char| !c.is_ascii_uppercase()).filter(|run| !run.is_empty()).collect();
-    // `CO3O4`: oxygen twice, side by side
-    let twice = letters.windows(2).any(|two| two[0] == "CO" && two[1] == "O");
-    if !twice && !letters.iter().any(|run| PAIRS.iter().any(|pair| run.contains(pair))) {
-        return None;
-    }
-    let why = format!("`{}` is written in capitals alone, and read as {}", cut(text), formula.reduced());
-    let mend = "write symbols of two letters with a small one (SiC, NiO, CuO); the row is kept as it was read";
-    Some(place.finding(Severity::Flagged, Code::BadFormula, (Some(column), Some(&*cut(text))), why, mend))
-}
-
-/// Whether an amount of a formula is zeros in a way that nobody means: `Te00`, `Sb001`, `0.O1`, or a 0 that leaves one element
-/// of several (`GaAs0`, `Fe2O0`). The end of a series, `Al0CoCrFeNi`, is what it is.
-fn has_stray_zero(text: &str, formula: &Formula) -> bool {
-    let bytes = text.as_bytes();
-    if is_padded(text, formula) {
-        return false;
-    }
-    let symbols = bytes.iter().filter(|b| b.is_ascii_uppercase()).count();
-    let (mut at, mut zero) = (0, false);
-    while at < bytes.len() {
-        let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-        let (number, end) = (&bytes[at..at + digits], at + digits);
-        if digits == 0 {
-            at += 1;
-            continue;
-        }
-        let behind_letter = at > 0 && bytes[at - 1].is_ascii_alphabetic();
-        let pointed = matches!(bytes.get(end), Some(b'.' | b','));
-        let letter_o = pointed
-            && bytes.get(end + 1) == Some(&b'O')
-            && number == b"0"
-            && bytes.get(end + 2).is_some_and(u8::is_ascii_digit);
-        if behind_letter && (letter_o || (!pointed && number.starts_with(b"00"))) {
-            return true;
-        }
-        zero |= behind_letter && !pointed && number == b"0";
-        at = end;
-    }
-    // `Cu0Ni100` is the end of a series
-    let ends_so = text.ends_with('0') || formula.elements().any(|element| element.symbol() == "O");
-    zero && ends_so && symbols > 1 && formula.nelements() == 1
-}
-
-/// Whether each amount has as many digits, as programs pad them: `Ti90Al06V04`, `Fe208Cr192Ni600`.
-fn is_padded(text: &str, formula: &Formula) -> bool {
-    let runs = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
-    let wide = runs.filter(|run| run.len() >= 2 && run[0].is_ascii_digit()).count();
-    formula.nelements() > 1 && wide >= formula.nelements()
-}
-
-fn stray_zero(place: Place<'_>, column: &str, text: &str, formula: &Formula) -> Finding {
-    let shown = cut(text);
-    let why = format!("`{shown}` has an amount of zeros: as it stands it is {}", formula.reduced());
-    let mend = "write each amount as a number above 0, and leave out elements that are not there";
-    place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(&*shown)), why, mend)
-}
-
-fn zero_finding(place: Place<'_>, column: &str, text: &str, formula: &Formula, meant: &str) -> Finding {
-    let why = format!(
-        "`{}` has a zero where the letter O or a point may be meant: as it stands it is {}, without oxygen",
-        cut(text),
-        formula.reduced()
-    );
-    let mend = format!(
-        "write {meant} where it is the oxide, 0.25 for 025 where a point was lost, and else the amount without a leading zero: {}",
-        formula.reduced()
-    );
-    place.finding(Severity::Refused, Code::BadFormula, (Some(column), Some(&*cut(text))), why, &mend)
 }
 
 /// A formula with decimal commas, `Al5Co23,75`, with points; none where no comma stands between digits.

@@ -28,9 +28,7 @@ impl Layout<'_> {
         let text = &*cut(text);
         let cell = (Some(column), Some(text));
         if value::looks_like_date(text) {
-            let why = format!("`{text}` is not a finite number: a spreadsheet made a date of it");
-            let mend = "format the column as text before typing, and enter the value again";
-            return place.finding(Severity::Refused, Code::BadNumber, cell, why, mend);
+            return a_date(place, column, text);
         }
         let general = "write a number, leave the cell empty, or list the word under `null` in [read]";
         let explanation = match why {
@@ -256,11 +254,16 @@ fn cell_or<'t>(unit: &'t str, text: &'t str, column: &str, header: &str) -> &'t 
     if column == header { text } else { unit }
 }
 
+fn a_date(place: Place<'_>, column: &str, text: &str) -> Finding {
+    let text = &*cut(text);
+    let why = format!("`{text}` is not a finite number: a spreadsheet made a date of it");
+    let mend = "format the column as text before typing, and enter the value again";
+    place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(text)), why, mend)
+}
+
 fn bad_unit(place: Place<'_>, column: &str, text: &str, why: String) -> Finding {
     if value::looks_like_date(text) {
-        let why = format!("`{}` is not a finite number: a spreadsheet made a date of it", cut(text));
-        let mend = "format the column as text before typing, and enter the value again";
-        return place.finding(Severity::Refused, Code::BadNumber, (Some(column), Some(&cut(text))), why, mend);
+        return a_date(place, column, text);
     }
     if text.trim_end_matches(['.', ')']).ends_with("min") {
         let mend = "write ≥27 for what is at least 27, and else a unit of the property";

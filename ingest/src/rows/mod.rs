@@ -4,6 +4,7 @@ mod layout;
 mod material;
 mod measure;
 mod nuclide;
+mod slip;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
