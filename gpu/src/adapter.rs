@@ -13,7 +13,8 @@ pub enum Choice {
     Auto,
     /// The CPU.
     Cpu,
-    /// The first adapter whose name contains this, in any case. Software adapters are reached only this way.
+    /// The first adapter whose name contains this, in any case, and all GPUs that are its equals. Software adapters are reached
+    /// only this way.
     Named(String),
 }
 
@@ -99,8 +100,8 @@ fn kind(device_type: wgpu::DeviceType) -> &'static str {
     }
 }
 
-/// The real GPUs, the likely fastest first.
-pub(crate) fn real_gpus() -> Vec<wgpu::Adapter> {
+/// The real GPUs, the likely fastest first, equal ones together.
+pub(crate) fn real_gpus() -> Vec<Vec<wgpu::Adapter>> {
     let rank = |adapter: &wgpu::Adapter| match adapter.get_info().device_type {
         wgpu::DeviceType::DiscreteGpu => Some(0),
         wgpu::DeviceType::VirtualGpu => Some(1),
@@ -110,17 +111,37 @@ pub(crate) fn real_gpus() -> Vec<wgpu::Adapter> {
     let mut real: Vec<_> =
         enumerate().into_iter().filter_map(|adapter| rank(&adapter).map(|rank| (rank, adapter))).collect();
     real.sort_by_key(|(rank, _)| *rank);
-    real.into_iter().map(|(_, adapter)| adapter).collect()
+    equals(real.into_iter().map(|(_, adapter)| adapter))
 }
 
-/// The first adapter whose name contains `wanted`.
-pub(crate) fn named(wanted: &str) -> Result<wgpu::Adapter, GpuError> {
+/// The first adapter whose name contains `wanted`, and its equals.
+pub(crate) fn named(wanted: &str) -> Result<Vec<wgpu::Adapter>, GpuError> {
     let all = enumerate();
-    let names: Vec<String> = all.iter().map(|adapter| adapter.get_info().name).collect();
+    let names = all.iter().map(|adapter| adapter.get_info().name).collect();
     let needle = wanted.to_lowercase();
-    all.into_iter()
-        .find(|adapter| adapter.get_info().name.to_lowercase().contains(&needle))
+    equals(all)
+        .into_iter()
+        .find(|group| group[0].get_info().name.to_lowercase().contains(&needle))
         .ok_or_else(|| GpuError::NoAdapter { wanted: wanted.to_owned(), found: names })
+}
+
+/// Puts together the cards of one make, which can share work evenly. Each is there once, though several drivers may show it.
+fn equals(adapters: impl IntoIterator<Item = wgpu::Adapter>) -> Vec<Vec<wgpu::Adapter>> {
+    let make = |info: &wgpu::AdapterInfo| (info.name.clone(), info.backend, info.device_type);
+    let mut groups: Vec<Vec<wgpu::Adapter>> = Vec::new();
+    for adapter in adapters {
+        let info = adapter.get_info();
+        let Some(group) = groups.iter_mut().find(|group| make(&group[0].get_info()) == make(&info)) else {
+            groups.push(vec![adapter]);
+            continue;
+        };
+        // what has no place on a bus of its own may be a card that is there already, or none at all
+        let place = &info.device_pci_bus_id;
+        if !place.is_empty() && group.iter().all(|other| other.get_info().device_pci_bus_id != *place) {
+            group.push(adapter);
+        }
+    }
+    groups
 }
 
 /// Waits for a future on this thread.

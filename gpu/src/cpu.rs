@@ -116,7 +116,7 @@ impl Scan<'_> {
         if topk::key(0, start as u32) >= bound {
             return;
         }
-        let words = self.mask.map(|mask| &mask.words()[start / 64..end.div_ceil(64)]);
+        let words = self.mask.map(|mask| mask.words_of(start..end));
         if let Some(words) = words {
             let allowed: usize = words.iter().map(|word| word.count_ones() as usize).sum();
             if allowed == 0 {

@@ -5,6 +5,7 @@
 //! candidates come in. Where many rows lie so near together that f32 cannot tell them apart, f64 decides on the way, so
 //! that memory stays bounded.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -43,7 +44,7 @@ fn answer_with(job: &Job, level: Level, codes: bool) -> Vec<Vec<Neighbour>> {
     for (at, form) in forms.into_iter().enumerate() {
         match form {
             Some(form) => with_form.push((at, form)),
-            None => neighbours[at] = in_f64(job, at),
+            None => neighbours[at] = in_f64(job, at, 0..job.vectors.len()),
         }
     }
     let at_once = match job.goal {
@@ -59,14 +60,14 @@ fn answer_with(job: &Job, level: Level, codes: bool) -> Vec<Vec<Neighbour>> {
     neighbours
 }
 
-/// Every allowed row in f64: for queries that have no kernel form.
-pub(crate) fn in_f64(job: &Job, query: usize) -> Vec<Neighbour> {
+/// Every allowed row of a span in f64: for queries that have no kernel form.
+pub(crate) fn in_f64(job: &Job, query: usize, span: Range<usize>) -> Vec<Neighbour> {
     const CHUNK: usize = 4096;
-    let rows = job.vectors.len();
-    let mut neighbours = (0..rows.div_ceil(CHUNK))
+    let mut neighbours = (0..span.len().div_ceil(CHUNK))
         .into_par_iter()
         .map(|chunk| {
-            let rows = (chunk * CHUNK) as u32..rows.min((chunk + 1) * CHUNK) as u32;
+            let first = span.start + chunk * CHUNK;
+            let rows = first as u32..span.end.min(first + CHUNK) as u32;
             let allowed: Vec<u32> = rows.filter(|&row| job.allows(query, row)).collect();
             let mut found = Vec::new();
             measure(job, query, &allowed, &mut found);
@@ -416,7 +417,7 @@ mod tests {
                 {
                     let goal = Goal::Nearest(9);
                     let job = Job { vectors: &vectors, queries: &queries, metric, masks, leave_out: None, goal };
-                    let truth: Vec<_> = (0..count).map(|at| in_f64(&job, at)).collect();
+                    let truth: Vec<_> = (0..count).map(|at| in_f64(&job, at, 0..vectors.len())).collect();
                     for (&level, codes) in levels.iter().flat_map(|level| [(level, false), (level, true)]) {
                         let found = answer_with(&job, level, codes);
                         assert_eq!(found, truth, "{level:?} {metric:?} dims {dims} queries {count} codes {codes}");

@@ -1,16 +1,18 @@
 //! The only face of the crate to the outside: a device that answers, whatever happens to its hardware.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::adapter::{self, Choice};
 use crate::exact::exact;
-use crate::nearest::Job;
+use crate::nearest::{Goal, Job};
 use crate::reference::{self, F32_RELATIVE_ERROR};
+use crate::segment::Share;
 use crate::wgpu_device::{Failure, WgpuDevice};
 use crate::{
     AllNearest, Answer, Column, GpuError, Histogram, HistogramQuery, Hit, Metric, NearestAnswer, NearestQuery,
-    SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, selftest, simd,
+    Neighbour, SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, selftest, simd, topk,
 };
 
 /// How long a lost device is left alone after a failed attempt to open it again.
@@ -46,6 +48,10 @@ pub struct DeviceReport {
     pub held_bytes: Option<u64>,
     /// How often a segment was copied again that had left device memory for others; `None` for the CPU.
     pub segments_copied_again: Option<u64>,
+    /// Whether it, or one of several, is lost, and the CPU answers.
+    pub lost: bool,
+    /// Queries that the CPU has answered in its place.
+    pub answered_by_cpu: u64,
     /// Why this device was chosen over others, or what is wrong with it now.
     pub note: Option<String>,
 }
@@ -71,14 +77,26 @@ struct Inner {
     cpu_name: String,
     /// Why Auto came to this device, where it was not the first it tried.
     note: Option<String>,
-    gpu: Option<Gpu>,
+    gpus: Option<Gpus>,
 }
 
-struct Gpu {
+/// GPUs of one make, each with its share of all rows.
+struct Gpus {
+    /// The name of all of them together.
     name: String,
-    /// As it was when it was opened first.
+    /// The name of each.
+    make: String,
+    /// As they were when they were opened first.
     report: DeviceReport,
     options: OpenOptions,
+    cards: Vec<Card>,
+    /// Queries that the CPU has answered in their place.
+    by_cpu: AtomicU64,
+}
+
+/// One GPU.
+struct Card {
+    share: Share,
     slot: Mutex<Slot>,
 }
 
@@ -120,7 +138,7 @@ impl Device {
     pub fn open_with(choice: &Choice, options: OpenOptions) -> Result<Device, GpuError> {
         match choice {
             Choice::Cpu => Ok(Device::cpu()),
-            Choice::Named(name) => Ok(Device::of(open_gpu(&adapter::named(name)?, options)?, options, None)),
+            Choice::Named(name) => Ok(Device::of(open_all(&adapter::named(name)?, options)?, options, None)),
             Choice::Auto => Ok(Device::auto(options)),
         }
     }
@@ -132,10 +150,10 @@ impl Device {
 
     fn auto(options: OpenOptions) -> Device {
         let mut refused = Vec::new();
-        for adapter in adapter::real_gpus() {
-            match open_gpu(&adapter, options) {
-                Ok(gpu) => {
-                    return Device::of(gpu, options, (!refused.is_empty()).then(|| refused.join("; ")));
+        for adapters in adapter::real_gpus() {
+            match open_all(&adapters, options) {
+                Ok(opened) => {
+                    return Device::of(opened, options, (!refused.is_empty()).then(|| refused.join("; ")));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "device refused");
@@ -148,39 +166,54 @@ impl Device {
     }
 
     fn cpu_because(note: Option<String>) -> Device {
-        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpu: None }) }
+        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpus: None }) }
     }
 
-    fn of(gpu: WgpuDevice, options: OpenOptions, note: Option<String>) -> Device {
-        let adapter = gpu.report();
-        let report = DeviceReport {
-            name: adapter.name.clone(),
-            kind: adapter.kind,
-            backend: adapter.backend.clone(),
-            driver: adapter.driver.clone(),
-            max_binding_bytes: Some(adapter.max_binding_bytes),
-            segment_rows: Some(gpu.segment_rows()),
-            held_bytes: Some(0),
-            segments_copied_again: Some(0),
-            note: note.clone(),
-        };
-        let gpu = Gpu { name: report.name.clone(), report, options, slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
-        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpu: Some(gpu) }) }
+    /// Takes opened GPUs of one make, each with its share.
+    fn of(opened: Vec<WgpuDevice>, options: OpenOptions, note: Option<String>) -> Device {
+        let gpus = opened.first().map(|first| {
+            let adapter = first.report();
+            let several = format!("{} × {}", opened.len(), adapter.name);
+            let report = DeviceReport {
+                name: if opened.len() == 1 { adapter.name.clone() } else { several },
+                kind: adapter.kind,
+                backend: adapter.backend.clone(),
+                driver: adapter.driver.clone(),
+                max_binding_bytes: Some(adapter.max_binding_bytes),
+                segment_rows: Some(first.segment_rows()),
+                held_bytes: Some(0),
+                segments_copied_again: Some(0),
+                lost: false,
+                answered_by_cpu: 0,
+                note: note.clone(),
+            };
+            (adapter.name.clone(), report)
+        });
+        let card = |gpu: WgpuDevice| Card { share: gpu.share(), slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
+        let gpus = gpus.map(|(make, report)| Gpus {
+            name: report.name.clone(),
+            make,
+            report,
+            options,
+            cards: opened.into_iter().map(card).collect(),
+            by_cpu: AtomicU64::new(0),
+        });
+        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpus }) }
     }
 
     /// The device's name: the adapter's, or `CPU (model, threads, instruction set)`.
     pub fn name(&self) -> &str {
-        self.inner.gpu.as_ref().map_or(&self.inner.cpu_name, |gpu| &gpu.name)
+        self.inner.gpus.as_ref().map_or(&self.inner.cpu_name, |gpus| &gpus.name)
     }
 
     /// Whether the CPU was opened, not a GPU.
     pub fn is_cpu(&self) -> bool {
-        self.inner.gpu.is_none()
+        self.inner.gpus.is_none()
     }
 
-    /// What the device is, why it was chosen, and whether it is lost at the moment.
+    /// What the device is, why it was chosen, and whether it is lost at the moment. Waits for no query.
     pub fn describe(&self) -> DeviceReport {
-        match &self.inner.gpu {
+        match &self.inner.gpus {
             None => DeviceReport {
                 name: self.inner.cpu_name.clone(),
                 kind: "CPU",
@@ -190,25 +223,11 @@ impl Device {
                 segment_rows: None,
                 held_bytes: None,
                 segments_copied_again: None,
+                lost: false,
+                answered_by_cpu: 0,
                 note: self.inner.note.clone(),
             },
-            Some(gpu) => match &*gpu.slot() {
-                Slot::Ready(ready) => {
-                    // of the last query: this waits for none
-                    let holding = ready.holding();
-                    let (held_bytes, segments_copied_again) = (Some(holding.bytes), Some(holding.again));
-                    let short = "device memory is smaller than the data: some is copied again for each query";
-                    let note = match (&gpu.report.note, holding.again > 0) {
-                        (Some(note), true) => Some(format!("{note}; {short}")),
-                        (None, true) => Some(short.to_owned()),
-                        (note, false) => note.clone(),
-                    };
-                    DeviceReport { held_bytes, segments_copied_again, note, ..gpu.report.clone() }
-                }
-                Slot::Lost { why, .. } | Slot::Opening { why } => {
-                    DeviceReport { note: Some(format!("{why}; the CPU answers")), ..gpu.report.clone() }
-                }
-            },
+            Some(gpus) => gpus.describe(),
         }
     }
 
@@ -317,12 +336,14 @@ impl Device {
     /// Those of [`HistogramQuery::check`]; the hardware causes none.
     pub fn histogram(&self, query: &HistogramQuery) -> Result<Histogram, GpuError> {
         query.check()?;
-        let (counts, note) = self.inner.answer(|gpu| gpu.histogram(query), || histogram::on_cpu(query));
+        let (counts, note) =
+            self.inner.answer(|gpu| gpu.histogram(query), histogram::sum, || histogram::on_cpu(query));
         Ok(histogram::answer(counts, self.answered_by(&note), note))
     }
 
     fn dense(&self, job: &Job) -> NearestAnswer {
-        let (neighbours, note) = self.inner.answer(|gpu| gpu.dense(job), || dense_cpu::answer(job));
+        let merge = |parts| merged(job, parts);
+        let (neighbours, note) = self.inner.answer(|gpu| gpu.dense(job), merge, || dense_cpu::answer(job));
         NearestAnswer { neighbours, device: self.answered_by(&note), note }
     }
 
@@ -334,28 +355,24 @@ impl Device {
         self.on_gpu(|gpu| gpu.load(columns))
     }
 
-    /// Does something on the GPU, where there is one.
-    fn on_gpu(&self, work: impl FnOnce(&WgpuDevice) -> Result<(), Failure>) -> Result<(), GpuError> {
-        let Some(gpu) = &self.inner.gpu else { return Ok(()) };
-        let failed = |why: String| GpuError::Device { device: gpu.name.clone(), why };
-        let ready = self.inner.ready(gpu).map_err(failed)?;
-        work(&ready).map_err(|failure| {
-            let why = failure.to_string();
-            gpu.fail(&ready, failure);
-            failed(why)
-        })
+    /// Does something on each GPU, where there are any.
+    fn on_gpu(&self, work: impl Fn(&WgpuDevice) -> Result<(), Failure> + Sync) -> Result<(), GpuError> {
+        let Some(gpus) = &self.inner.gpus else { return Ok(()) };
+        let done = self.inner.on_all(gpus, work);
+        done.map(drop).map_err(|why| GpuError::Device { device: gpus.name.clone(), why })
     }
 
     /// Frees all memory on the device; columns are copied again when a query needs them. Does nothing on the CPU. Columns that
     /// were dropped are freed by the next query anyway.
     pub fn release(&self) {
-        let Some(gpu) = &self.inner.gpu else { return };
-        // the slot is not held meanwhile: a query may take long
-        let ready = match &*gpu.slot() {
-            Slot::Ready(ready) => ready.clone(),
-            Slot::Lost { .. } | Slot::Opening { .. } => return,
-        };
-        ready.release();
+        for card in self.inner.gpus.iter().flat_map(|gpus| &gpus.cards) {
+            // the slot is not held meanwhile: a query may take long
+            let ready = match &*card.slot() {
+                Slot::Ready(ready) => ready.clone(),
+                Slot::Lost { .. } | Slot::Opening { .. } => continue,
+            };
+            ready.release();
+        }
     }
 
     fn answered_by(&self, note: &Option<String>) -> String {
@@ -364,35 +381,59 @@ impl Device {
 }
 
 impl Inner {
-    /// The answer, and why the CPU gave it where the GPU should have.
-    fn answer<T>(
+    /// The answer, and why the CPU gave it where the GPU should have. Of several GPUs each answers for its share of the rows.
+    fn answer<T: Send>(
         self: &Arc<Inner>,
-        on_gpu: impl FnOnce(&WgpuDevice) -> Result<T, Failure>,
+        on_gpu: impl Fn(&WgpuDevice) -> Result<T, Failure> + Sync,
+        merge: impl FnOnce(Vec<T>) -> T,
         on_cpu: impl FnOnce() -> T,
     ) -> (T, Option<String>) {
-        let Some(gpu) = &self.gpu else { return (on_cpu(), None) };
-        let why = match self.ready(gpu) {
-            Err(why) => why,
-            Ok(ready) => match on_gpu(&ready) {
-                Ok(answer) => return (answer, None),
-                Err(failure) => {
-                    let why = format!("{} {failure}", gpu.name);
-                    gpu.fail(&ready, failure);
-                    why
-                }
-            },
+        let Some(gpus) = &self.gpus else { return (on_cpu(), None) };
+        match self.on_all(gpus, on_gpu) {
+            Ok(parts) => (merge(parts), None),
+            Err(why) => {
+                let why = format!("{} {why}", gpus.make);
+                gpus.by_cpu.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%why, "the CPU answers");
+                (on_cpu(), Some(format!("{why}; the CPU answered")))
+            }
+        }
+    }
+
+    /// Does something on all GPUs at once; or why one of them could not.
+    fn on_all<T: Send>(
+        self: &Arc<Inner>,
+        gpus: &Gpus,
+        work: impl Fn(&WgpuDevice) -> Result<T, Failure> + Sync,
+    ) -> Result<Vec<T>, String> {
+        let on_one = |(card, ready): (&Card, Arc<WgpuDevice>)| {
+            work(&ready).map_err(|failure| {
+                let why = failure.to_string();
+                card.fail(&ready, failure);
+                why
+            })
         };
-        tracing::warn!(%why, "the CPU answers");
-        (on_cpu(), Some(format!("{why}; the CPU answered")))
+        // all are asked, so that all that are lost are opened again
+        let ready: Vec<Result<_, String>> =
+            gpus.cards.iter().enumerate().map(|(at, card)| Ok((card, self.ready(card, at)?))).collect();
+        let mut ready = ready.into_iter().collect::<Result<Vec<_>, String>>()?;
+        let last = ready.pop().into_iter();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = ready.into_iter().map(|one| scope.spawn(|| on_one(one))).collect();
+            let last: Vec<Result<T, String>> = last.map(on_one).collect();
+            let joined = others.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread gave up".to_owned())));
+            joined.collect::<Vec<_>>().into_iter().chain(last).collect()
+        })
     }
 
     fn hits(self: &Arc<Inner>, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
-        self.answer(|gpu| gpu.spec(query, rows), || cpu::spec(query, rows))
+        let merge = |parts: Vec<Vec<Hit>>| topk::merged(parts, query.k);
+        self.answer(|gpu| gpu.spec(query, rows), merge, || cpu::spec(query, rows))
     }
 
-    /// The opened device, or why there is none at the moment; then somebody is opening it, or it rests.
-    fn ready(self: &Arc<Inner>, gpu: &Gpu) -> Result<Arc<WgpuDevice>, String> {
-        let mut slot = gpu.slot();
+    /// The opened card, or why there is none at the moment; then somebody is opening it, or it rests.
+    fn ready(self: &Arc<Inner>, card: &Card, at: usize) -> Result<Arc<WgpuDevice>, String> {
+        let mut slot = card.slot();
         let why = match &*slot {
             Slot::Ready(ready) => return Ok(ready.clone()),
             Slot::Opening { why } => return Err(why.clone()),
@@ -400,7 +441,7 @@ impl Inner {
             Slot::Lost { why, .. } => why.clone(),
         };
         let inner = Arc::downgrade(self);
-        let started = std::thread::Builder::new().name("device".to_owned()).spawn(move || reopen(&inner));
+        let started = std::thread::Builder::new().name("device".to_owned()).spawn(move || reopen(&inner, at));
         *slot = match started {
             Ok(_) => Slot::Opening { why: why.clone() },
             Err(_) => Slot::Lost { why: why.clone(), retry: Instant::now() + REST },
@@ -409,7 +450,35 @@ impl Inner {
     }
 }
 
-impl Gpu {
+impl Gpus {
+    fn describe(&self) -> DeviceReport {
+        let mut report = self.report.clone();
+        let (mut held, mut again, mut lost) = (0, 0, None);
+        for card in &self.cards {
+            match &*card.slot() {
+                Slot::Ready(ready) => {
+                    let holding = ready.holding();
+                    held += holding.bytes;
+                    again += holding.again;
+                }
+                Slot::Lost { why, .. } | Slot::Opening { why } => {
+                    lost = Some(format!("{} {why}; the CPU answers", self.make));
+                }
+            }
+        }
+        (report.held_bytes, report.segments_copied_again) = (Some(held), Some(again));
+        (report.lost, report.answered_by_cpu) = (lost.is_some(), self.by_cpu.load(Ordering::Relaxed));
+        if lost.is_some() {
+            report.note = lost;
+        } else if again > 0 {
+            let short = "device memory is smaller than the data: some is copied again for each query";
+            report.note = Some(report.note.map_or(short.to_owned(), |note| format!("{note}; {short}")));
+        }
+        report
+    }
+}
+
+impl Card {
     fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -420,29 +489,40 @@ impl Gpu {
         if let (Failure::Lost(_), Slot::Ready(ready)) = (&failure, &*slot)
             && Arc::ptr_eq(ready, device)
         {
-            *slot = Slot::Lost { why: format!("{} {failure}", self.name), retry: Instant::now() };
+            *slot = Slot::Lost { why: failure.to_string(), retry: Instant::now() };
         }
     }
 }
 
-/// Opens a lost device again, on a thread of its own.
-fn reopen(inner: &Weak<Inner>) {
-    let Some((name, options)) =
-        inner.upgrade().and_then(|inner| inner.gpu.as_ref().map(|gpu| (gpu.name.clone(), gpu.options)))
-    else {
-        return;
+/// Opens a lost card again, on a thread of its own.
+fn reopen(inner: &Weak<Inner>, at: usize) {
+    let asked = |inner: Arc<Inner>| {
+        let gpus = inner.gpus.as_ref()?;
+        Some((gpus.make.clone(), gpus.options, gpus.cards.get(at)?.share))
     };
-    let opened = adapter::named(&name).and_then(|adapter| open_gpu(&adapter, options));
+    let Some((make, options, share)) = inner.upgrade().and_then(asked) else { return };
+    let opened = adapter::named(&make).and_then(|adapters| {
+        // software stands in for several cards where that is tested
+        let adapter = adapters.get(at % adapters.len()).ok_or(GpuError::NoAdapter { wanted: make.clone(), found: vec![] })?;
+        open_gpu(adapter, options, share)
+    });
     let Some(inner) = inner.upgrade() else { return };
-    let Some(gpu) = &inner.gpu else { return };
-    *gpu.slot() = match opened {
+    let Some(card) = inner.gpus.as_ref().and_then(|gpus| gpus.cards.get(at)) else { return };
+    *card.slot() = match opened {
         Ok(opened) => Slot::Ready(Arc::new(opened)),
-        Err(error) => Slot::Lost { why: format!("{name} lost ({error})"), retry: Instant::now() + REST },
+        Err(error) => Slot::Lost { why: format!("lost ({error})"), retry: Instant::now() + REST },
     };
 }
 
-fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<WgpuDevice, GpuError> {
-    let device = WgpuDevice::open(adapter, options.segment_rows, options.memory_bytes)?;
+/// Opens GPUs of one make, each for its share of the rows.
+fn open_all(adapters: &[wgpu::Adapter], options: OpenOptions) -> Result<Vec<WgpuDevice>, GpuError> {
+    let of = adapters.len() as u32;
+    (0..of).zip(adapters).map(|(at, adapter)| open_gpu(adapter, options, Share { at, of })).collect()
+}
+
+/// Opens a GPU, and has it answer golden queries.
+fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions, share: Share) -> Result<WgpuDevice, GpuError> {
+    let mut device = WgpuDevice::open(adapter, options.segment_rows, options.memory_bytes)?;
     let spec = |query: &SpecQuery| {
         let rows = query.targets.first().map_or(0, |target| target.column.len());
         device.spec(query, rows)
@@ -452,7 +532,24 @@ fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<WgpuDevice,
         .and_then(|()| selftest::run_histogram(|query| device.histogram(query)))
         .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
     device.release();
+    device.take(share);
     Ok(device)
+}
+
+/// The answer to a batch from those of shares of the rows.
+fn merged(job: &Job, parts: Vec<Vec<Vec<Neighbour>>>) -> Vec<Vec<Neighbour>> {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    for part in parts {
+        for (all, mut part) in all.iter_mut().zip(part) {
+            all.append(&mut part);
+            all.sort_unstable_by(Neighbour::order);
+            if let Goal::Nearest(k) = job.goal {
+                all.truncate(k);
+            }
+        }
+    }
+    all
 }
 
 fn cpu_name() -> String {
@@ -489,7 +586,7 @@ fn cpu_model() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Missing, Target};
+    use crate::{Mask, Missing, Target};
 
     fn adapter() -> Option<Device> {
         let Some(first) = crate::adapters().into_iter().next() else {
@@ -509,10 +606,104 @@ mod tests {
     }
 
     fn opened(device: &Device) -> Arc<WgpuDevice> {
-        match &*device.inner.gpu.as_ref().unwrap().slot() {
-            Slot::Ready(ready) => ready.clone(),
-            _ => panic!("not ready"),
+        card(device, 0).expect("not ready")
+    }
+
+    fn card(device: &Device, at: usize) -> Option<Arc<WgpuDevice>> {
+        match &*device.inner.gpus.as_ref().unwrap().cards[at].slot() {
+            Slot::Ready(ready) => Some(ready.clone()),
+            _ => None,
         }
+    }
+
+    /// The first adapter, as if it were several cards.
+    fn several(cards: u32) -> Option<Device> {
+        let first = adapter()?;
+        let adapters = adapter::named(first.name()).unwrap();
+        let options = OpenOptions { segment_rows: Some(20_000), ..OpenOptions::default() };
+        let open = |at| open_gpu(&adapters[0], options, Share { at, of: cards }).unwrap();
+        Some(Device::of((0..cards).map(open).collect(), options, None))
+    }
+
+    fn noise(at: usize) -> f32 {
+        let mut x = (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (x ^ (x >> 31)) as u32 as f32 / u32::MAX as f32
+    }
+
+    /// Every kernel, from fewer rows than there are cards to several segments of each, with ties, masks and more wanted than there are.
+    #[test]
+    fn several_cards_answer_as_one() {
+        let (Some(device), cpu) = (several(3), Device::cpu()) else { return };
+        assert!(device.name().starts_with("3 × "), "{}", device.name());
+        for (case, rows) in [1, 64, 130, 1_000, 20_011, 90_001].into_iter().enumerate() {
+            let number = |at: usize| if case % 2 == 0 { (noise(at) * 8.0).floor() } else { noise(at) };
+            let target = |of: usize| Target {
+                column: Column::new(
+                    (0..rows).map(|row| number(row + of)).collect(),
+                    (0..rows).map(|row| if noise(row * 3 + of) < 0.2 { -1.0 } else { noise(row + 7) * 0.3 }).collect(),
+                )
+                .unwrap(),
+                lo: 0.7,
+                hi: 0.9,
+                inv_tolerance: 2.0,
+                weight: 1.0 + of as f32,
+                missing: if of == 1 { Missing::Ignore } else { Missing::Fill { mean: 0.5, sd: 1.0 } },
+            };
+            let targets: Vec<Target> = (0..6).map(target).collect();
+            let vectors = Vectors::new((0..rows * 5).map(|at| number(at + 31)).collect(), 5).unwrap();
+            let queries: Vec<f32> = (0..9 * 5).map(|at| number(at * 101 + 77)).collect();
+            // all that one of the cards has is left out
+            let last = Mask::from_fn(rows, |row| row * 3 >= 2 * rows && noise(row) < 0.6);
+            let some = Mask::from_fn(rows, |row| noise(row + 1) < 0.5);
+            for mask in [None, Some(&last), Some(&some)] {
+                for k in [1, 40, 5_000] {
+                    for targets in [&targets[..2], &targets[..]] {
+                        let query = SpecQuery { targets, mask, k };
+                        let found = device.exact(&query).unwrap();
+                        assert_eq!(found.hits, cpu.exact(&query).unwrap().hits, "{rows} rows, k {k}");
+                        assert_eq!((found.device.as_str(), found.note), (device.name(), None));
+                    }
+                    for metric in Metric::ALL {
+                        let masks = mask.map_or(crate::Masks::All, crate::Masks::Shared);
+                        let (vectors, queries) = (&vectors, &queries[..if k == 40 { 45 } else { 5 }]);
+                        let query = NearestQuery { vectors, queries, metric, masks, leave_out: None, k };
+                        let found = device.nearest(&query).unwrap().neighbours;
+                        assert_eq!(found, cpu.nearest(&query).unwrap().neighbours, "{rows} rows, {metric:?}, k {k}");
+                    }
+                }
+                let radius = 0.6;
+                let masks = mask.map_or(crate::Masks::All, crate::Masks::Shared);
+                let within =
+                    WithinQuery { vectors: &vectors, queries: &queries, metric: Metric::L2, masks, leave_out: None, radius };
+                assert_eq!(device.within(&within).unwrap().neighbours, cpu.within(&within).unwrap().neighbours);
+                let histogram = HistogramQuery { column: &targets[0].column, mask, edges: &[0.1, 0.5, 3.0] };
+                let found = device.histogram(&histogram).unwrap();
+                assert_eq!(Histogram { device: cpu.name().to_owned(), ..found }, cpu.histogram(&histogram).unwrap());
+            }
+        }
+        assert_eq!(device.describe().note, None);
+    }
+
+    #[test]
+    fn one_lost_card_of_several_is_opened_again_for_its_share() {
+        let Some(device) = several(2) else { return };
+        let targets = [target(1000)];
+        let query = SpecQuery { targets: &targets, mask: None, k: 5 };
+        let before = device.spec(&query).unwrap();
+        card(&device, 1).unwrap().lose();
+        let lost = device.spec(&query).unwrap();
+        assert!(lost.note.is_some_and(|note| note.contains("lost")) && lost.hits == before.hits);
+        let patience = Instant::now() + Duration::from_secs(60);
+        while device.spec(&query).unwrap().note.is_some() {
+            assert!(Instant::now() < patience, "it never came back");
+            std::thread::yield_now();
+        }
+        assert_eq!(device.spec(&query).unwrap(), before);
+        assert_eq!(card(&device, 1).unwrap().share(), Share { at: 1, of: 2 });
+        device.warm_up(&[targets[0].column.clone()]).unwrap();
+        assert_eq!((card(&device, 0).unwrap().segments_held(), card(&device, 1).unwrap().segments_held()), (1, 1));
+        assert_eq!(device.describe().held_bytes, Some(8_000), "each holds its share alone");
     }
 
     #[test]
@@ -587,7 +778,7 @@ mod tests {
             for _ in 0..3 {
                 let before = by_gpu.load(std::sync::atomic::Ordering::Relaxed);
                 wait_for(&|| by_gpu.load(std::sync::atomic::Ordering::Relaxed) > before + 3);
-                if let Slot::Ready(ready) = &*device.inner.gpu.as_ref().unwrap().slot() {
+                if let Some(ready) = card(&device, 0) {
                     ready.lose();
                 }
                 let before = by_cpu.load(std::sync::atomic::Ordering::Relaxed);

@@ -89,10 +89,16 @@ pub(crate) fn on_cpu(query: &HistogramQuery) -> Vec<u32> {
             }
             counts
         })
-        .reduce(none, |mut a, b| {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-            a
-        })
+        .reduce(none, |a, b| sum(vec![a, b]))
+}
+
+/// The counts of all rows from those of parts of them.
+pub(crate) fn sum(parts: Vec<Vec<u32>>) -> Vec<u32> {
+    let add = |mut all: Vec<u32>, part: Vec<u32>| {
+        all.iter_mut().zip(part).for_each(|(all, part)| *all += part);
+        all
+    };
+    parts.into_iter().reduce(add).unwrap_or_default()
 }
 
 /// An answer from the counts of all bins.

@@ -141,6 +141,11 @@ impl Mask {
         &self.words
     }
 
+    /// The words of a span of rows that begins at a whole word.
+    pub(crate) fn words_of(&self, rows: std::ops::Range<usize>) -> &[u64] {
+        &self.words[rows.start / 64..rows.end.div_ceil(64)]
+    }
+
     fn zip(&mut self, other: &Mask, f: impl Fn(u64, u64) -> u64) -> Result<(), GpuError> {
         if self.rows != other.rows {
             return Err(GpuError::Length { what: "mask", expected: self.rows, found: other.rows });

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use crate::shader::BLOCK;
@@ -18,30 +19,53 @@ const MOST_EVICTED: usize = 1 << 16;
 /// Segments start at whole words of a mask.
 const ROWS_PER_WORD: u32 = 64;
 
-/// How rows are cut into segments. Every buffer with an entry per row is cut the same way.
+/// Which part of all rows a device holds: one of several equal ones, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Which of them, from 0.
+    pub(crate) at: u32,
+    /// How many there are.
+    pub(crate) of: u32,
+}
+
+impl Share {
+    /// All rows.
+    pub(crate) const WHOLE: Share = Share { at: 0, of: 1 };
+
+    /// Its rows of so many. Like segments, shares start at whole words of a mask.
+    pub(crate) fn span(self, rows: usize) -> Range<usize> {
+        let words = rows.div_ceil(ROWS_PER_WORD as usize) as u64;
+        let end = |at: u32| (words * u64::from(at) / u64::from(self.of)) as usize * ROWS_PER_WORD as usize;
+        end(self.at).min(rows)..end(self.at + 1).min(rows)
+    }
+}
+
+/// How a device's share of the rows is cut into segments. Every buffer with an entry per row is cut the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cut {
     rows_per_segment: u32,
+    share: Share,
 }
 
 impl Cut {
     /// What a device of these limits can bind of rows of so many bytes, or `wanted` rows where that is less (at least one word
     /// of a mask).
-    pub(crate) fn new(limits: &wgpu::Limits, row_bytes: u64, wanted: Option<u32>) -> Cut {
+    pub(crate) fn new(limits: &wgpu::Limits, row_bytes: u64, wanted: Option<u32>, share: Share) -> Cut {
         let most = largest_binding(limits).min(LARGEST_SEGMENT_BYTES) / row_bytes;
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         let rows = wanted.unwrap_or(most).min(most);
-        Cut { rows_per_segment: (rows / ROWS_PER_WORD).max(1) * ROWS_PER_WORD }
+        Cut { rows_per_segment: (rows / ROWS_PER_WORD).max(1) * ROWS_PER_WORD, share }
     }
 
     pub(crate) fn rows_per_segment(&self) -> u32 {
         self.rows_per_segment
     }
 
-    /// The first row and the number of rows of each segment of `rows` rows.
+    /// The first row and the number of rows of each segment of the share of `rows` rows.
     pub(crate) fn segments(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let step = self.rows_per_segment as usize;
-        (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
+        let (step, span) = (self.rows_per_segment as usize, self.share.span(rows));
+        let end = span.end;
+        span.step_by(step).map(move |first| (first, step.min(end - first)))
     }
 }
 
@@ -302,15 +326,20 @@ mod tests {
     fn segments_cover_every_row_once_and_start_at_whole_words() {
         let limits = wgpu::Limits::defaults();
         for (wanted, rows) in [(None, 5), (Some(1), 200), (Some(64), 128), (Some(1000), 5000), (Some(u32::MAX), 7)] {
-            let cut = Cut::new(&limits, ROW_BYTES, wanted);
-            let mut next = 0;
-            for (first, count) in cut.segments(rows) {
-                assert_eq!((first, first % 64), (next, 0));
-                assert!(count >= 1 && count <= cut.rows_per_segment() as usize);
-                next += count;
+            for of in [1, 2, 3, 8] {
+                let mut next = 0;
+                for at in 0..of {
+                    let cut = Cut::new(&limits, ROW_BYTES, wanted, Share { at, of });
+                    assert_eq!(cut.share.span(rows).start.min(next), next, "shares are in order");
+                    for (first, count) in cut.segments(rows) {
+                        assert_eq!((first, first % 64), (next, 0));
+                        assert!(count >= 1 && count <= cut.rows_per_segment() as usize);
+                        next += count;
+                    }
+                }
+                assert_eq!(next, rows);
             }
-            assert_eq!(next, rows);
         }
-        assert_eq!(Cut::new(&limits, ROW_BYTES, None).rows_per_segment(), (128 << 20) / 8);
+        assert_eq!(Cut::new(&limits, ROW_BYTES, None, Share::WHOLE).rows_per_segment(), (128 << 20) / 8);
     }
 }

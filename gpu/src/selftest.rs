@@ -58,7 +58,7 @@ pub(crate) fn run_dense<E: std::fmt::Display>(
             let goal = Goal::Nearest(k);
             let job = Job { vectors: &vectors, queries, metric, masks, leave_out: None, goal };
             let found = ask(&job, bytes).map_err(|e| format!("{metric:?}: {e}"))?;
-            let wrong = (0..count).find(|&at| found.get(at) != Some(&dense_cpu::in_f64(&job, at)));
+            let wrong = (0..count).find(|&at| found.get(at) != Some(&dense_cpu::in_f64(&job, at, 0..VECTORS)));
             if let Some(at) = wrong {
                 return Err(format!("{metric:?}: the {k} neighbours of vector {at} are not those of the reference"));
             }

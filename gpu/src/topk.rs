@@ -16,6 +16,18 @@ pub(crate) fn hit(key: u64) -> Hit {
     Hit { score: f32::from_bits((key >> 32) as u32), row: key as u32 }
 }
 
+/// The k first of ordered answers to parts of the rows.
+pub(crate) fn merged(parts: Vec<Vec<Hit>>, k: usize) -> Vec<Hit> {
+    let mut parts = parts.into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    for mut part in parts {
+        all.append(&mut part);
+        all.sort_unstable_by_key(|hit| key(hit.score.to_bits(), hit.row));
+        all.truncate(k);
+    }
+    all
+}
+
 /// Keeps the `k` smallest of the keys that it is given, in memory for about twice as many.
 #[derive(Debug)]
 pub(crate) struct Smallest {

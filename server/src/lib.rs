@@ -25,6 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 pub mod auth;
 pub mod jobs;
+mod metrics;
 pub mod problem;
 mod routes;
 pub mod runner;
@@ -76,7 +77,10 @@ fn group(understood: Understood, routes: OpenApiRouter<Arc<AppState>>) -> OpenAp
 }
 
 fn documented(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
-    let operations = OpenApiRouter::new().routes(routes!(routes::healthz)).routes(routes!(routes::readyz));
+    let operations = OpenApiRouter::new()
+        .routes(routes!(routes::healthz))
+        .routes(routes!(routes::readyz))
+        .routes(routes!(metrics::metrics));
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .merge(group(Understood::JSON, look_ups()))
         .merge(group(routes::MATERIAL_UNDERSTOOD, OpenApiRouter::new().routes(routes!(routes::material))))
@@ -140,6 +144,7 @@ pub fn app(state: Arc<AppState>) -> Router {
         .layer(CompressionLayer::new())
         // failures are logged where they are made; headers are not logged
         .layer(TraceLayer::new_for_http().on_failure(()))
+        .layer(from_fn_with_state(Arc::clone(&state), metrics::count))
         .layer(from_fn(auth::hide))
         .with_state(state)
 }

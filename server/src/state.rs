@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::auth::Token;
 use crate::jobs::Jobs;
+use crate::metrics::Metrics;
 use crate::problem::Problem;
 
 /// What all requests share: the hub and the jobs, once they are open.
@@ -15,6 +16,7 @@ pub struct AppState {
     hub: OnceLock<Arc<Hub>>,
     jobs: OnceLock<Result<Arc<Jobs>, String>>,
     token: Option<Token>,
+    pub(crate) metrics: Metrics,
     pub(crate) searches: Semaphore,
     /// Screening may first have to learn, which takes seconds: it must not keep searches waiting.
     pub(crate) screens: Semaphore,
@@ -31,6 +33,7 @@ impl AppState {
             hub,
             jobs,
             token,
+            metrics: Metrics::new(),
             searches: Semaphore::new(cores),
             screens: Semaphore::new(1),
             spaces: Semaphore::new(1),

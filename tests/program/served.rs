@@ -48,6 +48,46 @@ fn operations_and_documentation() {
 }
 
 #[test]
+fn metrics_count_what_was_asked_and_say_what_is_there() {
+    let lab = Lab::filled();
+    let server = serve(&lab);
+    let numbers = |text: &str| -> std::collections::HashMap<String, f64> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, x)| (name.to_owned(), x.parse().unwrap())).collect()
+    };
+    for id in ["GaAs", "Si", "unobtainium"] {
+        server.get(&format!("/v1/materials/{id}"));
+    }
+    server.get("/v1/nothing/of/the/kind");
+    let spec = r#"{"targets": [{"property": "band_gap", "min": 1}]}"#;
+    assert_eq!(server.post("/v1/suggest", spec.as_bytes()).status, 200);
+    let answer = server.get("/metrics");
+    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(form)));
+    let text = answer.text();
+    assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    let found = numbers(&text);
+    let asked = |method: &str, route: &str, status: u16| {
+        let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        found.get(&format!("matgenome_http_requests_total{{{labels}}}")).copied()
+    };
+    assert_eq!(asked("GET", "/v1/materials/{id}", 200), Some(2.0), "{text}");
+    assert_eq!(asked("GET", "/v1/materials/{id}", 404), Some(1.0));
+    assert_eq!(asked("GET", "none", 404), Some(1.0));
+    assert_eq!(asked("POST", "/v1/suggest", 200), Some(1.0));
+    let timed = "matgenome_http_request_duration_seconds_count{method=\"POST\",route=\"/v1/suggest\"}";
+    assert_eq!(found.get(timed), Some(&1.0));
+    for (name, value) in [("ready", 1.0), ("table_version", 1.0), ("materials", 10.0), ("device_lost", 0.0)] {
+        assert_eq!(found.get(&format!("matgenome_{name}")), Some(&value), "{name}");
+    }
+    let device = server.get("/healthz").json()["device"].as_str().unwrap().to_owned();
+    assert!(text.contains(&format!("matgenome_device_info{{name=\"{device}\"")), "{text}");
+    if cfg!(target_os = "linux") {
+        assert!(found["process_resident_memory_bytes"] > 1e6);
+    }
+}
+
+#[test]
 fn look_ups() {
     let lab = Lab::filled();
     let server = serve(&lab);

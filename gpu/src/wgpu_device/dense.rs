@@ -11,7 +11,7 @@ use crate::dense_cpu::{cut, in_f64, measure, ordered, unordered};
 use crate::margin::KernelQuery;
 use crate::nearest::{Goal, Job};
 use crate::segment::{ALWAYS, fours, largest_binding};
-use crate::{Masks, Metric, Neighbour};
+use crate::{Mask, Masks, Metric, Neighbour};
 
 /// Bytes of the places of all rows: bounds the queries that are answered at once.
 const PLACES_BYTES: u64 = 256 << 20;
@@ -33,7 +33,8 @@ enum Wanted<'a> {
 type Candidates = Vec<(f32, u32)>;
 
 impl WgpuDevice {
-    /// The answer to a checked batch. Where memory is short, everything is freed and it is tried once more.
+    /// The answer to a checked batch from this device's share of the rows. Where memory is short, everything is freed and it is
+    /// tried once more.
     pub(crate) fn dense(&self, job: &Job) -> Result<Vec<Vec<Neighbour>>, Failure> {
         self.dense_with(job, Codes::pay(job.vectors.values().len(), job.vectors.dims()))
     }
@@ -41,7 +42,8 @@ impl WgpuDevice {
     /// The answer, for a single query by bytes first or not.
     pub(crate) fn dense_with(&self, job: &Job, bytes: bool) -> Result<Vec<Vec<Neighbour>>, Failure> {
         let mut neighbours = vec![Vec::new(); job.count()];
-        if job.goal == Goal::Nearest(0) || job.vectors.is_empty() {
+        let span = self.share.span(job.vectors.len());
+        if job.goal == Goal::Nearest(0) || span.is_empty() {
             return Ok(neighbours);
         }
         let terms = job.vectors.terms(job.metric);
@@ -55,7 +57,7 @@ impl WgpuDevice {
         for (at, form) in made.into_iter().enumerate() {
             match form {
                 Some(form) => forms.push((at, form)),
-                None => neighbours[at] = in_f64(job, at),
+                None => neighbours[at] = in_f64(job, at, span.clone()),
             }
         }
         match job.goal {
@@ -82,13 +84,14 @@ impl WgpuDevice {
         mut asked: Vec<(usize, KernelQuery)>,
         neighbours: &mut [Vec<Neighbour>],
     ) -> Result<(), Failure> {
-        let rows = job.vectors.len();
+        let span = self.share.span(job.vectors.len());
+        let rows = span.len();
         let usual = (k + k / 2 + 32).min(rows);
         let mut by_bytes = bytes && asked.len() == 1 && 8 * k + 256 <= ALL_FROM;
         let mut wanted = if by_bytes { (8 * k + 256).min(rows) } else { usual };
         while !asked.is_empty() {
             if wanted > ALL_FROM.max(2 * k + 32) {
-                asked.iter().for_each(|(at, _)| neighbours[*at] = in_f64(job, *at));
+                asked.iter().for_each(|(at, _)| neighbours[*at] = in_f64(job, *at, span.clone()));
                 return Ok(());
             }
             let found = self
@@ -128,7 +131,7 @@ impl WgpuDevice {
         wanted: Wanted,
         by_bytes: bool,
     ) -> Result<Vec<Candidates>, Failure> {
-        let rows = job.vectors.len() as u64;
+        let rows = self.share.span(job.vectors.len()).len() as u64;
         if let Wanted::Lowest(k) = wanted
             && let Some(plan) = self.passes(job, queries, k)
         {
@@ -175,13 +178,14 @@ impl WgpuDevice {
 
     /// The passes of short lists, where they pay.
     fn passes(&self, job: &Job, queries: &[(usize, KernelQuery)], k: u32) -> Option<Plan> {
-        let rows = job.vectors.len();
+        let span = self.share.span(job.vectors.len());
         let cut = self.vector_cut(job.vectors.dims());
-        let blocks: Vec<u32> = cut.segments(rows).map(|(_, rows)| (rows as u32).div_ceil(shortlist::BLOCK)).collect();
+        let blocks: Vec<u32> = cut.segments(job.vectors.len()).map(|(_, rows)| (rows as u32).div_ceil(shortlist::BLOCK)).collect();
+        let guess = |mask: &Mask| shortlist::guess(mask.words_of(span.clone()));
         let allowed = match job.masks {
-            Masks::All => rows as u64,
-            Masks::Shared(mask) => shortlist::guess(mask.words()),
-            Masks::Each(masks) => queries.iter().map(|(at, _)| shortlist::guess(masks[*at].words())).min().unwrap_or(0),
+            Masks::All => span.len() as u64,
+            Masks::Shared(mask) => guess(mask),
+            Masks::Each(masks) => queries.iter().map(|(at, _)| guess(masks[*at])).min().unwrap_or(0),
         };
         Plan::new(&self.limits, &blocks, allowed, queries.len() as u32, k)
     }
@@ -300,7 +304,7 @@ fn decided(job: &Job, query: usize, candidates: &[(f32, u32)]) -> Vec<Neighbour>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Mask, Vectors, adapter, dense_cpu};
+    use crate::{Vectors, adapter, dense_cpu};
 
     fn noise(at: usize) -> f32 {
         let mut x = (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);

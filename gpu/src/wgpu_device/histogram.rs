@@ -43,7 +43,7 @@ impl WgpuDevice {
         commands.encoder().clear_buffer(&counts, 0, None);
         for (segment, (first, rows)) in self.cut.segments(query.column.len()).enumerate() {
             let column = self.column(&mut memory.residents, query.column, segment)?;
-            let words = query.mask.map(|mask| mask_bytes(&mask.words()[first / 64..(first + rows).div_ceil(64)]));
+            let words = query.mask.map(|mask| mask_bytes(mask.words_of(first..first + rows)));
             let bits = words.as_deref().unwrap_or(&[0; 16]);
             let mask = self.create(bits.len() as u64, storage);
             self.queue.write_buffer(&mask, 0, bits);

@@ -16,7 +16,7 @@ use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
 use crate::places::GRID_BYTES;
 use crate::segment::{
-    Cut, Key, ROW_BYTES, Residents, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
+    Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
 };
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
 use crate::{Column, GpuError, Metric, Vectors};
@@ -81,6 +81,8 @@ pub(crate) struct WgpuDevice {
     is_gpu: bool,
     /// Whether batches are compared by grids.
     grids: bool,
+    /// The part of all rows that it holds and answers for.
+    share: Share,
     /// The cut of columns.
     cut: Cut,
     segment_rows: Option<u32>,
@@ -150,7 +152,7 @@ impl WgpuDevice {
         });
         drop(alone);
         let (score, histogram, select, shorten) = built.map_err(|failure| refuse(failure.to_string()))?;
-        let cut = Cut::new(&limits, ROW_BYTES, segment_rows);
+        let cut = Cut::new(&limits, ROW_BYTES, segment_rows, Share::WHOLE);
         let memory = Mutex::new(Memory {
             residents: Residents::new(memory),
             spec: spec::Scratch::default(),
@@ -169,6 +171,7 @@ impl WgpuDevice {
             places: PlacesPipelines::default(),
             is_gpu,
             grids: is_gpu,
+            share: Share::WHOLE,
             cut,
             segment_rows,
             limits,
@@ -180,6 +183,17 @@ impl WgpuDevice {
 
     pub(crate) fn report(&self) -> &AdapterReport {
         &self.report
+    }
+
+    /// Answers for a share of the rows from now on.
+    pub(crate) fn take(&mut self, share: Share) {
+        self.share = share;
+        self.cut = Cut::new(&self.limits, ROW_BYTES, self.segment_rows, share);
+    }
+
+    /// The part of all rows that it answers for.
+    pub(crate) fn share(&self) -> Share {
+        self.share
     }
 
     pub(crate) fn segment_rows(&self) -> u32 {
@@ -311,7 +325,7 @@ impl WgpuDevice {
     }
 
     fn vector_cut(&self, dims: usize) -> Cut {
-        Cut::new(&self.limits, vector_bytes(dims), self.segment_rows)
+        Cut::new(&self.limits, vector_bytes(dims), self.segment_rows, self.share)
     }
 
     /// Evicts what was not used for the longest time. What is dropped is free when the device has ended what uses it.

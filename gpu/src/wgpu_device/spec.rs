@@ -75,13 +75,15 @@ enum To<'a> {
 }
 
 impl WgpuDevice {
-    /// The answer to a checked query of `rows` rows. Where memory is short, everything is freed and it is tried once more.
+    /// The best of this device's share of the `rows` rows of a checked query. Where memory is short, everything is freed and it is
+    /// tried once more.
     pub(crate) fn spec(&self, query: &SpecQuery, rows: usize) -> Result<Vec<Hit>, Failure> {
         self.with_memory(|memory| self.best(memory, query, rows))
     }
 
     fn best(&self, memory: &mut Memory, query: &SpecQuery, rows: usize) -> Result<Vec<Hit>, Failure> {
-        let k = query.k.min(rows);
+        let span = self.share.span(rows);
+        let k = query.k.min(span.len());
         if k == 0 {
             return Ok(Vec::new());
         }
@@ -91,7 +93,7 @@ impl WgpuDevice {
         }
         let masks = self.masks(&mut memory.spec, query.mask, rows);
         let blocks: Vec<u32> = self.cut.segments(rows).map(|(_, rows)| (rows as u32).div_ceil(BLOCK)).collect();
-        let allowed = query.mask.map_or(rows as u64, |mask| shortlist::guess(mask.words()));
+        let allowed = query.mask.map_or(span.len() as u64, |mask| shortlist::guess(mask.words_of(span)));
         let mut keys = None;
         if let Some(plan) = Plan::new(&self.limits, &blocks, allowed, 1, k as u32) {
             keys = self.listed(memory, query, rows, &masks, &plan)?;
@@ -208,7 +210,7 @@ impl WgpuDevice {
         };
         scratch.masks.resize_with(spans.len().max(scratch.masks.len()), || None);
         let of_segment = |(&(first, rows), slot): (&(usize, usize), &mut Option<Masked>)| {
-            let words = &mask.words()[first / 64..(first + rows).div_ceil(64)];
+            let words = mask.words_of(first..first + rows);
             if let Some(held) = slot.as_mut()
                 && (held.id == mask.id() || held.words == words)
             {

@@ -315,6 +315,11 @@ impl Jobs {
         documents.map(|document| JobDocument { findings: Vec::new(), ..document }).collect()
     }
 
+    /// How many jobs are in a state.
+    pub(crate) fn count(&self, state: State) -> usize {
+        self.lock().jobs.values().filter(|entry| entry.record.state == state).count()
+    }
+
     /// One job.
     pub(crate) fn document(&self, id: &str) -> Result<JobDocument, Problem> {
         self.lock().document(id).ok_or_else(|| no_job(id))

@@ -35,6 +35,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [State; 5] = [State::Queued, State::Running, State::Done, State::Failed, State::Cancelled];
+
     /// Whether nothing more will happen.
     pub fn is_ended(self) -> bool {
         matches!(self, State::Done | State::Failed | State::Cancelled)
