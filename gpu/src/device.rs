@@ -336,8 +336,7 @@ impl Device {
     /// Those of [`HistogramQuery::check`]; the hardware causes none.
     pub fn histogram(&self, query: &HistogramQuery) -> Result<Histogram, GpuError> {
         query.check()?;
-        let (counts, note) =
-            self.inner.answer(|gpu| gpu.histogram(query), histogram::sum, || histogram::on_cpu(query));
+        let (counts, note) = self.inner.answer(|gpu| gpu.histogram(query), histogram::sum, || histogram::on_cpu(query));
         Ok(histogram::answer(counts, self.answered_by(&note), note))
     }
 
@@ -421,7 +420,8 @@ impl Inner {
         std::thread::scope(|scope| {
             let others: Vec<_> = ready.into_iter().map(|one| scope.spawn(|| on_one(one))).collect();
             let last: Vec<Result<T, String>> = last.map(on_one).collect();
-            let joined = others.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread gave up".to_owned())));
+            let joined =
+                others.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread gave up".to_owned())));
             joined.collect::<Vec<_>>().into_iter().chain(last).collect()
         })
     }
@@ -503,7 +503,8 @@ fn reopen(inner: &Weak<Inner>, at: usize) {
     let Some((make, options, share)) = inner.upgrade().and_then(asked) else { return };
     let opened = adapter::named(&make).and_then(|adapters| {
         // software stands in for several cards where that is tested
-        let adapter = adapters.get(at % adapters.len()).ok_or(GpuError::NoAdapter { wanted: make.clone(), found: vec![] })?;
+        let adapter =
+            adapters.get(at % adapters.len()).ok_or(GpuError::NoAdapter { wanted: make.clone(), found: vec![] })?;
         open_gpu(adapter, options, share)
     });
     let Some(inner) = inner.upgrade() else { return };
@@ -674,8 +675,14 @@ mod tests {
                 }
                 let radius = 0.6;
                 let masks = mask.map_or(crate::Masks::All, crate::Masks::Shared);
-                let within =
-                    WithinQuery { vectors: &vectors, queries: &queries, metric: Metric::L2, masks, leave_out: None, radius };
+                let within = WithinQuery {
+                    vectors: &vectors,
+                    queries: &queries,
+                    metric: Metric::L2,
+                    masks,
+                    leave_out: None,
+                    radius,
+                };
                 assert_eq!(device.within(&within).unwrap().neighbours, cpu.within(&within).unwrap().neighbours);
                 let histogram = HistogramQuery { column: &targets[0].column, mask, edges: &[0.1, 0.5, 3.0] };
                 let found = device.histogram(&histogram).unwrap();

@@ -341,7 +341,13 @@ impl<'a> Asking<'a> {
                 row: read[*i].rows.first().copied(),
                 said: *i,
             };
-            let said = learned.say(ground, property, encoded, &missing.iter().map(wanted).collect::<Vec<_>>());
+            let said = self.predictions.say(
+                learned,
+                ground,
+                property,
+                encoded,
+                &missing.iter().map(wanted).collect::<Vec<_>>(),
+            );
             for (i, Predicted { mean, half, distance }) in missing.into_iter().zip(said) {
                 all.beliefs[i] = Some(prediction::belief(property, mean, half));
                 all.distances[i] = Some(distance);

@@ -99,7 +99,12 @@ impl Metrics {
         let _ = text::encode_registry(&mut text, &all);
         let mut process = Registry::with_prefix("process");
         if let Some(bytes) = resident() {
-            process.register_with_unit("resident_memory", "Memory of the process", Unit::Bytes, ConstGauge::<i64>::new(bytes));
+            process.register_with_unit(
+                "resident_memory",
+                "Memory of the process",
+                Unit::Bytes,
+                ConstGauge::<i64>::new(bytes),
+            );
         }
         let _ = text::encode_registry(&mut text, &process);
         let _ = text::encode_eof(&mut text);
@@ -147,7 +152,6 @@ pub(crate) async fn count(State(state): State<Arc<AppState>>, request: Request, 
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
 pub(crate) async fn metrics(State(state): State<Arc<AppState>>) -> ([(HeaderName, HeaderValue); 1], String) {
-    const FORM: HeaderValue =
-        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    const FORM: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(header::CONTENT_TYPE, FORM)], state.metrics.text(&state))
 }

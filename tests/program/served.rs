@@ -53,7 +53,10 @@ fn metrics_count_what_was_asked_and_say_what_is_there() {
     let server = serve(&lab);
     let numbers = |text: &str| -> std::collections::HashMap<String, f64> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
-        lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, x)| (name.to_owned(), x.parse().unwrap())).collect()
+        lines
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(name, x)| (name.to_owned(), x.parse().unwrap()))
+            .collect()
     };
     for id in ["GaAs", "Si", "unobtainium"] {
         server.get(&format!("/v1/materials/{id}"));

@@ -180,7 +180,8 @@ impl WgpuDevice {
     fn passes(&self, job: &Job, queries: &[(usize, KernelQuery)], k: u32) -> Option<Plan> {
         let span = self.share.span(job.vectors.len());
         let cut = self.vector_cut(job.vectors.dims());
-        let blocks: Vec<u32> = cut.segments(job.vectors.len()).map(|(_, rows)| (rows as u32).div_ceil(shortlist::BLOCK)).collect();
+        let blocks: Vec<u32> =
+            cut.segments(job.vectors.len()).map(|(_, rows)| (rows as u32).div_ceil(shortlist::BLOCK)).collect();
         let guess = |mask: &Mask| shortlist::guess(mask.words_of(span.clone()));
         let allowed = match job.masks {
             Masks::All => span.len() as u64,

@@ -6,6 +6,7 @@
 //! and away from what it knows. Numbers may be missing (NaN): at each split they go to one side.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
@@ -65,7 +66,7 @@ pub struct Growth {
 
 impl Default for Growth {
     fn default() -> Growth {
-        Growth { trees: 160, tried: 0.2, leaf: 2, samples: 8_000, seed: 1 }
+        Growth { trees: 120, tried: 0.2, leaf: 2, samples: 8_000, seed: 1 }
     }
 }
 
@@ -92,10 +93,58 @@ const LEAF: u16 = u16::MAX;
 const BLOCK: usize = 512;
 
 /// Trees, grown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "Packed", try_from = "Packed")]
 pub struct Forest {
     trees: Vec<Vec<Branch>>,
     columns: usize,
+}
+
+/// Trees without what follows from the order in which they have grown.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    columns: usize,
+    /// Of each branch 0 at a leaf, else 1 + 2 × column + (missing numbers count as small); and its value.
+    trees: Vec<Vec<(u32, f32)>>,
+}
+
+impl From<Forest> for Packed {
+    fn from(forest: Forest) -> Packed {
+        let code = |branch: &Branch| match branch.column {
+            LEAF => 0,
+            column => 1 + 2 * u32::from(column) + u32::from(branch.missing_low),
+        };
+        let packed = |tree: &Vec<Branch>| tree.iter().map(|branch| (code(branch), branch.value)).collect();
+        Packed { columns: forest.columns, trees: forest.trees.iter().map(packed).collect() }
+    }
+}
+
+impl TryFrom<Packed> for Forest {
+    type Error = &'static str;
+
+    fn try_from(packed: Packed) -> Result<Forest, &'static str> {
+        let Packed { columns, trees } = packed;
+        let trees = trees.iter().map(|tree| unpacked(tree, columns).ok_or("this is no tree"));
+        Ok(Forest { trees: trees.collect::<Result<_, _>>()?, columns })
+    }
+}
+
+/// A tree whose children are where [`grow_tree`] has put them; `None` where they are not all there.
+fn unpacked(packed: &[(u32, f32)], columns: usize) -> Option<Vec<Branch>> {
+    let leaf = |&(_, value): &(u32, f32)| Branch { column: LEAF, value, children: 0, missing_low: false };
+    let mut tree: Vec<Branch> = packed.iter().map(leaf).collect();
+    let (mut open, mut next) = (vec![0usize], 1usize);
+    while let Some(at) = open.pop() {
+        let (code, branch) = (packed.get(at)?.0, tree.get_mut(at)?);
+        if code > 0 {
+            let column = u16::try_from((code - 1) / 2).ok().filter(|column| usize::from(*column) < columns)?;
+            (branch.column, branch.children) = (column, u32::try_from(next).ok()?);
+            branch.missing_low = code.is_multiple_of(2);
+            open.extend([next, next + 1]);
+            next += 2;
+        }
+    }
+    (next == tree.len()).then_some(tree)
 }
 
 /// What trees say of samples that they have not seen; NaN where all have.
@@ -105,6 +154,8 @@ pub struct Unseen {
     pub near: Vec<f32>,
     /// The trees' deviation.
     pub near_spread: Vec<f32>,
+    /// How many trees these are.
+    pub near_trees: Vec<u32>,
     /// Mean over the trees that leave out the sample's cluster.
     pub far: Vec<f32>,
     /// The trees' deviation.
@@ -168,8 +219,19 @@ impl Forest {
             pairs.unzip::<f32, f32, Vec<f32>, Vec<f32>>()
         };
         let ((near, near_spread), (far, far_spread)) = (mean(0), mean(1));
+        let near_trees = sums.iter().map(|[[n, ..], _]| *n as u32).collect();
         let trees = grown.into_iter().map(|(branches, _)| branches).collect();
-        (Forest { trees, columns: columns.count() }, Unseen { near, near_spread, far, far_spread })
+        (Forest { trees, columns: columns.count() }, Unseen { near, near_spread, near_trees, far, far_spread })
+    }
+
+    /// Number of trees.
+    pub fn trees(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// Bytes of memory that the trees take.
+    pub fn bytes(&self) -> usize {
+        self.trees.iter().map(|tree| tree.len() * size_of::<Branch>()).sum()
     }
 
     /// Number of columns that the trees look at.
@@ -330,9 +392,11 @@ fn grow_tree(
         tree.push(leaf(0.0));
         tree.push(leaf(0.0));
         tree[at] = Branch { column: split as u16, value: threshold, children: children as u32, missing_low };
+        // what is packed relies on this order
         open.push((children, from, from + middle));
         open.push((children + 1, from + middle, to));
     }
+    tree.shrink_to_fit();
     tree
 }
 
@@ -376,5 +440,29 @@ mod tests {
         let growth = Growth { trees: 20, ..Growth::default() };
         let say = || Forest::grow(&columns, &wanted, &groups, &clusters, &growth).0.predict(&[0.3, 0.4, 0.5, 0.6]);
         assert_eq!(say(), say());
+    }
+    #[test]
+    fn packed_trees_say_the_same_and_others_are_no_trees() {
+        let (columns, wanted, clusters) = samples(400);
+        let groups: Vec<u32> = (0..400).collect();
+        let growth = Growth { trees: 20, ..Growth::default() };
+        let forest = Forest::grow(&columns, &wanted, &groups, &clusters, &growth).0;
+        let back = Forest::try_from(Packed::from(forest.clone()));
+        let rows: Vec<f32> = (0..400)
+            .flat_map(|row| (0..4).map(move |column| (column, row)))
+            .map(|(c, r)| columns.column(c)[r])
+            .collect();
+        assert_eq!(back.as_ref().map(|back| back.predict(&rows)), Ok(forest.predict(&rows)));
+        assert_eq!(back.map(|back| back.bytes()), Ok(forest.bytes()));
+        for broken in [
+            vec![],
+            vec![(1, 0.0)],
+            vec![(1, 0.0), (0, 0.0)],
+            vec![(0, 0.0), (0, 0.0), (0, 0.0)],
+            vec![(9, 0.0), (0, 0.0), (0, 0.0)],
+            vec![(u32::MAX, 0.0), (0, 0.0), (0, 0.0)],
+        ] {
+            assert!(Forest::try_from(Packed { columns: 4, trees: vec![broken.clone()] }).is_err(), "{broken:?}");
+        }
     }
 }

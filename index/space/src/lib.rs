@@ -15,5 +15,6 @@ pub mod forest;
 pub mod pettifor;
 pub mod predictor;
 mod random;
+pub mod ridge;
 pub mod structure;
 mod tape;

@@ -150,10 +150,27 @@ pub(super) fn save(folder: &Path, key: &str, stamp: u64, fingerprint: u64, colum
 
 /// Of which snapshot the column is that is kept of a property: its first line alone is read.
 pub(super) fn stamp_of(folder: &Path, key: &str) -> Option<u64> {
+    head_of(&place(folder, key)).map(|head| head.stamp)
+}
+
+fn head_of(place: &Path) -> Option<Head> {
     let mut line = String::new();
-    BufReader::new(fs::File::open(place(folder, key)).ok()?.take(LINE)).read_line(&mut line).ok()?;
-    let head: Head = serde_json::from_str(&line).ok()?;
-    (head.format == FORMAT).then_some(head.stamp)
+    BufReader::new(fs::File::open(place).ok()?.take(LINE)).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok().filter(|head: &Head| head.format == FORMAT)
+}
+
+/// Writes what is learned of a property in place of what was.
+pub(super) fn save_model(folder: &Path, key: &str, fingerprint: u64, model: &[u8]) -> io::Result<()> {
+    let head = Head { format: FORMAT, stamp: 0, fingerprint, rows: 0, samples: 0 };
+    write(&place(folder, key).with_extension("model"), &head, model.iter().copied())
+}
+
+/// What is kept of a property that was learned from what this fingerprint tells apart.
+pub(super) fn load_model(folder: &Path, key: &str, fingerprint: u64) -> Option<Vec<u8>> {
+    let place = place(folder, key).with_extension("model");
+    head_of(&place).filter(|head| head.fingerprint == fingerprint)?;
+    let (head, bytes) = read(&place)?;
+    (head.fingerprint == fingerprint).then_some(bytes)
 }
 
 /// The column that is kept of a property. `None` where there is none; what is damaged or of another version is removed.

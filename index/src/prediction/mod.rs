@@ -10,6 +10,7 @@ pub mod column;
 mod frame;
 pub mod ground;
 mod model;
+mod models;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ use column::{Column, Near, Places};
 use ground::{Compositions, NONE};
 pub use model::{Ground, Wanted};
 use model::{Known, Model};
+use models::Models;
 
 /// The encoders that come with the program: `make model`.
 static SHIPPED: &[u8] = include_bytes!("../../model/encoders.bin");
@@ -90,27 +92,22 @@ pub struct Predictions {
     encoders: OnceLock<(Ensemble, u64)>,
     /// The learned space of late.
     pub(crate) latest: Latest,
-    models: Mutex<HashMap<String, Arc<Model>>>,
+    models: Models,
 }
 
 /// A property, learned from the values of a snapshot.
 #[derive(Debug)]
 pub struct Learned {
-    model: Arc<Model>,
-    /// Rows of the materials that it was learned from, ascending.
-    samples: Vec<u32>,
+    /// What it was learned from.
+    known: Known,
+    fingerprint: u64,
     places: Places,
 }
 
 impl Learned {
     /// The materials that were learned from and are nearest to a composition, nearest first.
     pub fn nearest(&self, composition: &Composition, n: usize) -> Vec<Near> {
-        self.places.nearest(&self.samples, composition, None, n)
-    }
-
-    /// What is said of materials, on the property's axis, from what the encoders say of them.
-    pub fn say(&self, ground: &Ground<'_>, property: &Property, said: &Said, wanted: &[Wanted<'_>]) -> Vec<Predicted> {
-        self.model.say(ground, property, said, wanted)
+        self.places.nearest(&self.known.rows, composition, None, n)
     }
 }
 
@@ -125,12 +122,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Predictions {
     /// The predictions of a data directory. Nothing is read yet.
     pub fn of(data_dir: &Path) -> Predictions {
+        let folder = column::folder(data_dir);
         Predictions {
-            folder: column::folder(data_dir),
+            models: Models::of(&folder),
+            folder,
             own_encoders: encoders_of(data_dir),
             encoders: OnceLock::new(),
             latest: Latest::default(),
-            models: Mutex::default(),
         }
     }
 
@@ -202,10 +200,10 @@ impl Predictions {
     pub fn learn(&self, ground: &Ground<'_>, property: &Property) -> Arc<Option<Learned>> {
         let make = || {
             let known = Known::of(ground, property);
-            let print = known.fingerprint(ground, property);
-            let learned = self.learned(ground, property, &known, print).map(|model| {
+            let fingerprint = known.fingerprint(ground, property);
+            let learned = self.model(ground, property, &known, fingerprint).map(|_| {
                 let places = Places::of(&ground.snapshot.materials, &known.rows);
-                Learned { model, samples: known.rows, places }
+                Learned { known, fingerprint, places }
             });
             Ok::<_, std::convert::Infallible>(learned)
         };
@@ -215,14 +213,22 @@ impl Predictions {
         }
     }
 
-    fn learned(&self, ground: &Ground<'_>, property: &Property, known: &Known, print: u64) -> Option<Arc<Model>> {
-        let found = || lock(&self.models).get(&property.key).filter(|model| model.fingerprint == print).cloned();
-        if let Some(model) = found() {
-            return Some(model);
-        }
-        let model = Arc::new(Model::fit(ground, property, known, print)?);
-        lock(&self.models).insert(property.key.clone(), Arc::clone(&model));
-        Some(model)
+    /// What is said of materials, on the property's axis, from what the encoders say of them.
+    pub fn say(
+        &self,
+        learned: &Learned,
+        ground: &Ground<'_>,
+        property: &Property,
+        said: &Said,
+        wanted: &[Wanted<'_>],
+    ) -> Vec<Predicted> {
+        // it was learned before, and is again should it be lost
+        let model = self.model(ground, property, &learned.known, learned.fingerprint);
+        model.map_or_else(Vec::new, |model| model.say(ground, property, said, wanted))
+    }
+
+    fn model(&self, ground: &Ground<'_>, property: &Property, known: &Known, fingerprint: u64) -> Option<Arc<Model>> {
+        self.models.get(&property.key, fingerprint, || Model::fit(ground, property, known, fingerprint))
     }
 
     /// The column of a property that is kept on disk, if it is of this snapshot.
@@ -336,7 +342,7 @@ impl Making<'_> {
             });
         }
         if !missing.is_empty() {
-            let Some(model) = self.predictions.learned(&self.ground, property, known, print) else {
+            let Some(model) = self.predictions.model(&self.ground, property, known, print) else {
                 return Ok(None);
             };
             if self.said.is_none() && missing.len() > n / 8 {

@@ -1,14 +1,18 @@
 //! What is learned of one property, and what it says.
 
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
 use datasets::property::Property;
 use datasets::record::content_hash;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use space::composition::Composition;
-use space::descriptors::{DESCRIPTORS, PLACES, places};
+use space::descriptors::{DESCRIPTORS, PLACES, describe, places};
 use space::ensemble::{Ensemble, Said};
 use space::forest::{Columns, Growth};
-use space::predictor::{Asked, Predicted, Predictor, Samples};
+use space::predictor::{Asked, Others, Predicted, Predictor, Samples};
 
 use super::ends;
 use super::frame::{Frame, Shown};
@@ -16,17 +20,19 @@ use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what is said of the same values.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Samples of one property, at most, and of one composition.
 const SAMPLES: usize = 12_000;
 const OF_ONE: usize = 4;
 /// Samples from which on leaves are larger: so many trees of so many leaves would only take memory.
 const MANY: usize = 8_000;
+/// Compositions that tell how far encoders are apart, about.
+const OTHERS: usize = 3_000;
 /// Materials whose numbers are written in one go.
 const BLOCK: usize = 4_096;
 
 /// A property, learned.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Model {
     /// Changes with whatever it was learned from.
     pub(super) fingerprint: u64,
@@ -100,17 +106,34 @@ pub struct Ground<'a> {
     pub(super) ensemble: &'a Ensemble,
     /// Tells the encoders apart.
     pub(super) encoders: u64,
+    /// Some compositions, their places, and how far the encoders are apart there.
+    others: OnceLock<(Vec<u32>, Array2<f32>, Array2<f32>)>,
 }
 
 impl<'a> Ground<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, (ensemble, encoders): &'a (Ensemble, u64)) -> Ground<'a> {
         let compositions = snapshot.compositions();
         let frame = Frame::new(snapshot, compositions, ensemble.tasks());
-        Ground { snapshot, compositions, frame, ensemble, encoders: *encoders }
+        Ground { snapshot, compositions, frame, ensemble, encoders: *encoders, others: OnceLock::new() }
     }
 
     pub(super) fn composition(&self, row: u32) -> &'a Composition {
         &self.compositions.all[self.compositions.of_row[row as usize] as usize]
+    }
+
+    /// Some materials that are none of a task's samples.
+    fn others(&self, task: usize, samples: &[u32]) -> Others {
+        let (some, places, apart) = self.others.get_or_init(|| {
+            let all = self.compositions.all.len();
+            let some: Vec<u32> = (0..all as u32).step_by(all.div_ceil(OTHERS).max(1)).collect();
+            let of: Vec<&Composition> = some.iter().map(|at| &self.compositions.all[*at as usize]).collect();
+            let mut described = vec![0f32; of.len() * DESCRIPTORS];
+            described.par_chunks_exact_mut(DESCRIPTORS).zip(&of).for_each(|(out, of)| describe(of, out));
+            (some, places_of(&described, DESCRIPTORS), self.ensemble.apart(&of))
+        });
+        let known: HashSet<u32> = samples.iter().map(|row| self.compositions.of_row[*row as usize]).collect();
+        let others: Vec<usize> = (0..some.len()).filter(|at| !known.contains(&some[*at])).collect();
+        Others { places: places.select(Axis(0), &others), apart: others.iter().map(|at| apart[[*at, task]]).collect() }
     }
 
     /// What the encoders say of compositions.
@@ -152,6 +175,7 @@ impl Model {
             groups: groups.collect(),
             columns: Columns::of_rows(&rows, ground.frame.width())?,
             heads: task.map(|task| said.unseen.column(task).to_vec()),
+            others: task.map_or_else(Others::default, |task| ground.others(task, &known.rows)),
             values: known.values.clone(),
             places: places_of(&rows, ground.frame.width()),
         };
@@ -159,6 +183,22 @@ impl Model {
         let leaf = if known.rows.len() > MANY { 4 } else { 2 };
         let (predictor, _) = Predictor::fit(&samples, &Growth { leaf, ..Growth::default() })?;
         Some(Model { fingerprint, predictor, task, shown: known.shown.clone() })
+    }
+
+    /// As bytes.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // numbers and lists of them: there is nothing in it that could not be written
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// From [`Model::to_bytes`]; `None` where these are none.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Model> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    /// Bytes of memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.predictor.bytes()
     }
 
     /// What is said of materials, on the property's axis and within its bounds.

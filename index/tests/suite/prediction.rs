@@ -210,6 +210,39 @@ fn a_new_material_alone_is_said_by_what_is_learned_already() {
 }
 
 #[test]
+fn what_is_learned_is_kept_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("predictions/hardness_vickers.model");
+    let question =
+        json!({"candidates": [{"formula": "Mn2N"}, {"formula": "TiMn"}], "properties": ["hardness_vickers"]});
+    let said = |hub: &Hub| {
+        let results = screen(hub, &question, Viewer::Public).unwrap().results;
+        serde_json::to_value(results).unwrap()
+    };
+    wait(async {
+        let hub = filled(dir.path(), &compounds("lab")).await;
+        let first = said(&hub);
+        let kept = std::fs::read(&place).unwrap();
+        let written = || std::fs::metadata(&place).unwrap().modified().unwrap();
+        let at = written();
+        drop(hub);
+        assert_eq!(said(&open(dir.path()).await), first);
+        assert_eq!(written(), at, "it was read, not learned again");
+        // damaged, of other values, or gone: learned again, to the same bytes
+        let mut damaged = kept.clone();
+        damaged[kept.len() / 2] ^= 1;
+        for broken in [Some(damaged), Some(kept[..kept.len() / 3].to_vec()), Some(Vec::new()), None] {
+            match broken {
+                Some(bytes) => std::fs::write(&place, bytes).unwrap(),
+                None => std::fs::remove_file(&place).unwrap(),
+            }
+            assert_eq!(said(&open(dir.path()).await), first);
+            assert_eq!(std::fs::read(&place).unwrap(), kept);
+        }
+    });
+}
+
+#[test]
 fn what_is_private_teaches_nobody_else() {
     let (with, without) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     wait(async {

@@ -1,0 +1,331 @@
+//! What do the samples say that are most like it? Kernel ridge regression (Saunders, Gammerman, Vovk 1998), which is the mean of a
+//! Gaussian process (Rasmussen, Williams 2006, ISBN 026218253X).
+//!
+//! Likeness falls exponentially with the Euclidean distance of standardised numbers, a Matérn kernel of ν = 1/2. The systems of
+//! equations, one with all samples and one for each part that is left out, are solved together by conjugate gradients (Hestenes, Stiefel
+//! 1952, doi:10.6028/jres.049.044): the kernel is gone through once for all of them.
+
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::forest::Columns;
+use crate::random::Random;
+
+/// Samples to which others are likened, at most: the kernel of so many takes 144 MB while it is solved.
+const SAMPLES: usize = 6_000;
+/// What is added to a sample's likeness to itself: how little its value is trusted. On the validation files of the benchmark of
+/// CrabNet, as the length below: 0.03 of 0.03 to 0.6, 3 of 0.1 to 3.
+const PENALTY: f32 = 0.03;
+/// The square of the distance at which likeness is 1/e, in medians of the squares of distances.
+const LENGTH: f32 = 3.0;
+/// Standardised numbers are cut at so many deviations.
+const CLIP: f32 = 5.0;
+/// Parts of the groups, and of the clusters, that are left out one after the other.
+const PARTS: usize = 5;
+const FAR_PARTS: usize = 4;
+/// A system is solved when what is left of it is this part of what it began with; and given up after so many steps.
+const SOLVED: f64 = 5e-3;
+const STEPS: usize = 250;
+/// Rows that are likened in one go.
+const BLOCK: usize = 256;
+/// Samples whose distances tell the median.
+const TYPICAL: usize = 600;
+
+/// Samples, weighed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ridge {
+    scale: Scale,
+    samples: Array2<f32>,
+    squares: Array1<f32>,
+    weights: Array1<f32>,
+    mean: f32,
+    length: f32,
+}
+
+/// What is said of samples as if they were not known.
+#[derive(Debug, Clone)]
+pub struct Unseen {
+    /// Without their group.
+    pub near: Vec<f32>,
+    /// Without their cluster; as `near` where there is one cluster only.
+    pub far: Vec<f32>,
+}
+
+/// Brings numbers to one scale; what is missing counts as the mean.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Scale {
+    mean: Vec<f32>,
+    /// One over the deviation; 0 where there is none.
+    inverse: Vec<f32>,
+}
+
+impl Scale {
+    fn of(columns: &Columns) -> Scale {
+        let of_column = |column: usize| {
+            let known = || columns.column(column).iter().filter(|x| x.is_finite()).map(|x| f64::from(*x));
+            let n = (known().count() as f64).max(1.0);
+            let mean = known().sum::<f64>() / n;
+            let sd = (known().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
+            (mean as f32, if sd > 1e-6 * mean.abs().max(1e-6) { (1.0 / sd) as f32 } else { 0.0 })
+        };
+        let (mean, inverse) = (0..columns.count()).into_par_iter().map(of_column).unzip();
+        Scale { mean, inverse }
+    }
+
+    fn apply(&self, at: usize, x: f32) -> f32 {
+        let z = (x - self.mean[at]) * self.inverse[at];
+        if z.is_finite() { z.clamp(-CLIP, CLIP) } else { 0.0 }
+    }
+
+    /// Rows of numbers that come one after the other.
+    fn rows(&self, rows: &[f32]) -> Array2<f32> {
+        let width = self.mean.len();
+        Array2::from_shape_fn((rows.len() / width.max(1), width), |(row, at)| self.apply(at, rows[row * width + at]))
+    }
+}
+
+/// e^x for x <= 0, to seven digits and the same on every machine: 2^n times a polynomial of the rest.
+fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    let y = (x * std::f32::consts::LOG2_E).max(-120.0);
+    let shifted = y + ROUND;
+    let f = y - (shifted - ROUND);
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    let high = (0.000_153_458_12 * f + 0.001_339_993_1) * f + 0.009_618_489;
+    power * ((((high * f + 0.055_503_29) * f + 0.240_226_47) * f + std::f32::consts::LN_2) * f + 1.0)
+}
+
+impl Ridge {
+    /// Learns from samples with values, each of a group and of a cluster.
+    pub fn fit(columns: &Columns, values: &[f32], groups: &[u32], clusters: &[u32], seed: u64) -> (Ridge, Unseen) {
+        let mut random = Random::new(seed);
+        let scale = Scale::of(columns);
+        let numbers = Array2::from_shape_fn((columns.rows(), columns.count()), |(row, at)| {
+            scale.apply(at, columns.column(at)[row])
+        });
+        let mut chosen: Vec<usize> = (0..columns.rows()).collect();
+        while chosen.len() > SAMPLES {
+            let gone = random.below(chosen.len());
+            chosen.swap_remove(gone);
+        }
+        chosen.sort_unstable();
+        let samples = numbers.select(Axis(0), &chosen);
+        let squares: Array1<f32> = samples.rows().into_iter().map(|row| row.dot(&row)).collect();
+        let mut ridge = Ridge { scale, samples, squares, weights: Array1::zeros(0), mean: 0.0, length: 1.0 };
+        ridge.length = (LENGTH * ridge.typical()).sqrt().max(1e-6);
+
+        let part_of_group = parts(groups, PARTS, &mut random);
+        let part_of_cluster = parts(clusters, FAR_PARTS, &mut random);
+        let has_far = clusters.iter().any(|cluster| *cluster != clusters[0]);
+        // the first system has all samples, the others lack a part
+        let systems = 1 + PARTS + if has_far { FAR_PARTS } else { 0 };
+        let counts = Array2::from_shape_fn((chosen.len(), systems), |(at, system)| {
+            let row = chosen[at];
+            let is_out = match system {
+                0 => false,
+                near if near <= PARTS => part_of_group[row] == near - 1,
+                far => part_of_cluster[row] == far - 1 - PARTS,
+            };
+            if is_out { 0.0 } else { 1.0 }
+        });
+        let own: Array1<f32> = chosen.iter().map(|row| values[*row]).collect();
+        let means: Vec<f32> =
+            counts.columns().into_iter().map(|counts| counts.dot(&own) / counts.sum().max(1.0)).collect();
+        let wanted =
+            Array2::from_shape_fn(counts.dim(), |(at, system)| (own[at] - means[system]) * counts[[at, system]]);
+        let weights = solve(&ridge.likeness(ridge.samples.view()), &counts, wanted);
+
+        let blocks: Vec<usize> = (0..numbers.nrows()).step_by(BLOCK).collect();
+        let said: Vec<(f32, f32)> = blocks
+            .into_par_iter()
+            .flat_map_iter(|from| {
+                let block = numbers.slice(s![from..numbers.nrows().min(from + BLOCK), ..]);
+                let sums = ridge.likeness_of(block).dot(&weights);
+                let (near, far) = (&part_of_group, &part_of_cluster);
+                let said = |(at, sums): (usize, ndarray::ArrayView1<'_, f32>)| {
+                    let of = |system: usize| means[system] + sums[system];
+                    let near = of(1 + near[from + at]);
+                    (near, if has_far { of(1 + PARTS + far[from + at]) } else { near })
+                };
+                sums.rows().into_iter().enumerate().map(said).collect::<Vec<_>>()
+            })
+            .collect();
+        let (near, far) = said.into_iter().unzip();
+        (ridge.mean, ridge.weights) = (means[0], weights.column(0).to_owned());
+        (ridge, Unseen { near, far })
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        4 * (self.samples.len() + self.squares.len() + self.weights.len())
+    }
+
+    /// What is said of materials, one after the other in `rows`, as many numbers each as samples had columns.
+    pub fn predict(&self, rows: &[f32]) -> Vec<f32> {
+        let blocks = rows.par_chunks(BLOCK * self.samples.ncols().max(1));
+        let said =
+            |block: &[f32]| (self.likeness_of(self.scale.rows(block).view()).dot(&self.weights) + self.mean).to_vec();
+        blocks.flat_map_iter(said).collect()
+    }
+
+    /// The median of the squares of the distances of some samples.
+    fn typical(&self) -> f32 {
+        let step = self.samples.nrows().div_ceil(TYPICAL).max(1);
+        let some: Vec<usize> = (0..self.samples.nrows()).step_by(step).collect();
+        let some = self.samples.select(Axis(0), &some);
+        let products = some.dot(&some.t());
+        let square = |a: usize, b: usize| products[[a, a]] + products[[b, b]] - 2.0 * products[[a, b]];
+        let mut squares: Vec<f32> =
+            (0..some.nrows()).flat_map(|a| (0..a).map(move |b| (a, b))).map(|(a, b)| square(a, b)).collect();
+        if squares.is_empty() {
+            return 1.0;
+        }
+        let middle = squares.len() / 2;
+        squares.select_nth_unstable_by(middle, f32::total_cmp).1.max(1e-6)
+    }
+
+    /// How like the samples these are.
+    fn likeness_of(&self, of: ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut likeness = of.dot(&self.samples.t());
+        let per_length = -1.0 / self.length;
+        for (mut row, of) in likeness.rows_mut().into_iter().zip(of.rows()) {
+            let own = of.dot(&of);
+            let terms = row.iter_mut().zip(&self.squares);
+            terms.for_each(|(x, square)| *x = exp((own + square - 2.0 * *x).max(0.0).sqrt() * per_length));
+        }
+        likeness
+    }
+
+    /// The same of many, on all cores.
+    fn likeness(&self, of: ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut likeness = Array2::zeros((of.nrows(), self.samples.nrows()));
+        let blocks: Vec<_> =
+            likeness.axis_chunks_iter_mut(Axis(0), BLOCK).zip(of.axis_chunks_iter(Axis(0), BLOCK)).collect();
+        blocks.into_par_iter().for_each(|(mut out, of)| out.assign(&self.likeness_of(of)));
+        likeness
+    }
+}
+
+/// In which of so many parts each is: those of one number are in one.
+fn parts(of: &[u32], count: usize, random: &mut Random) -> Vec<usize> {
+    let most = of.iter().max().map_or(0, |most| *most as usize + 1);
+    let mut order: Vec<usize> = (0..most).collect();
+    for at in (1..most).rev() {
+        order.swap(at, random.below(at + 1));
+    }
+    of.iter().map(|number| order[*number as usize] % count).collect()
+}
+
+/// Solves (K + penalty) a = b for each column of `wanted`, over the samples that count for it.
+fn solve(kernel: &Array2<f32>, counts: &Array2<f32>, wanted: Array2<f32>) -> Array2<f32> {
+    let sums = |a: &Array2<f32>, b: &Array2<f32>| -> Vec<f64> {
+        let products = a.columns().into_iter().zip(b.columns());
+        products.map(|(a, b)| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()).collect()
+    };
+    let mut found = Array2::zeros(wanted.dim());
+    let (mut left, mut direction) = (wanted.clone(), wanted);
+    let first = sums(&left, &left);
+    let mut square = first.clone();
+    for _ in 0..STEPS {
+        let is_open = |(now, first): (&f64, &f64)| *now > SOLVED * SOLVED * first;
+        if !square.iter().zip(&first).any(is_open) {
+            break;
+        }
+        let mut image = Array2::zeros(direction.dim());
+        let blocks: Vec<_> =
+            image.axis_chunks_iter_mut(Axis(0), BLOCK).zip(kernel.axis_chunks_iter(Axis(0), BLOCK)).collect();
+        blocks.into_par_iter().for_each(|(mut out, kernel)| out.assign(&kernel.dot(&direction)));
+        image.scaled_add(PENALTY, &direction);
+        image *= counts;
+        let along = sums(&direction, &image);
+        let step: Array1<f32> =
+            square.iter().zip(&along).map(|(s, along)| if *along > 0.0 { (s / along) as f32 } else { 0.0 }).collect();
+        found += &(&direction * &step);
+        left -= &(&image * &step);
+        let now = sums(&left, &left);
+        let turn: Array1<f32> = now
+            .iter()
+            .zip(&square)
+            .map(|(now, before)| if *before > 0.0 { (now / before) as f32 } else { 0.0 })
+            .collect();
+        direction = &left + &(&direction * &turn);
+        square = now;
+    }
+    found
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn samples(n: usize, seed: u64) -> (Vec<f32>, Vec<f32>) {
+        let mut random = Random::new(seed);
+        let rows: Vec<f32> = (0..3 * n).map(|_| random.unit() as f32).collect();
+        let values = rows.chunks_exact(3).map(|x| 3.0 * x[0] + (6.0 * x[1]).sin() + 0.05 * random.normal() as f32);
+        let values = values.collect();
+        (rows, values)
+    }
+
+    #[test]
+    fn what_is_solved_is_the_system() {
+        let (rows, values) = samples(300, 1);
+        let columns = Columns::of_rows(&rows, 3).unwrap();
+        let groups: Vec<u32> = (0..300).collect();
+        let clusters: Vec<u32> = (0..300).map(|at| at / 60).collect();
+        let (ridge, _) = Ridge::fit(&columns, &values, &groups, &clusters, 1);
+        let mut back = ridge.likeness(ridge.samples.view()).dot(&ridge.weights);
+        back.scaled_add(PENALTY, &ridge.weights);
+        let off = back.iter().zip(&values).map(|(back, value)| (back + ridge.mean - value).powi(2)).sum::<f32>();
+        let all = values.iter().map(|value| (value - ridge.mean).powi(2)).sum::<f32>();
+        assert!(off <= 1e-4 * all, "{off} of {all}");
+    }
+
+    #[test]
+    fn it_learns_and_says_of_samples_what_it_says_of_others() {
+        let ((rows, mut values), (other_rows, others)) = (samples(900, 2), samples(900, 3));
+        let columns = Columns::of_rows(&rows, 3).unwrap();
+        // pairs are one group: without it a sample would be read off its twin
+        let groups: Vec<u32> = (0..900).map(|at| at / 2).collect();
+        let clusters: Vec<u32> = rows.chunks_exact(3).map(|x| (x[0] * 8.0) as u32).collect();
+        let (ridge, unseen) = Ridge::fit(&columns, &values, &groups, &clusters, 1);
+        let error = |said: &[f32], values: &[f32]| {
+            said.iter().zip(values).map(|(said, value)| (said - value).abs()).sum::<f32>() / values.len() as f32
+        };
+        let (known, near, far) =
+            (error(&ridge.predict(&rows), &values), error(&unseen.near, &values), error(&unseen.far, &values));
+        let new = error(&ridge.predict(&other_rows), &others);
+        assert!(known < near && near < far && new < 0.12, "{known} {near} {far} {new}");
+        assert!((0.8..1.4).contains(&(near / new)), "as wrong as of others: {near} {new}");
+        // a value that nobody else has does not reach its own check
+        values[10] += 50.0;
+        let (_, told) = Ridge::fit(&columns, &values, &groups, &clusters, 1);
+        let moved = |at: usize| (told.near[at] - unseen.near[at]).abs();
+        assert!(moved(10) < 1e-3 && moved(11) < 1e-3, "{} {}", moved(10), moved(11));
+        assert!((0..900).any(|at| moved(at) > 0.1));
+    }
+
+    #[test]
+    fn missing_and_constant_numbers_say_nothing() {
+        let (mut rows, values) = samples(60, 4);
+        rows.chunks_exact_mut(3).for_each(|x| x[2] = f32::NAN);
+        rows.chunks_exact_mut(3).for_each(|x| x[1] = 7.0);
+        let columns = Columns::of_rows(&rows, 3).unwrap();
+        let groups: Vec<u32> = (0..60).collect();
+        let (ridge, unseen) = Ridge::fit(&columns, &values, &groups, &[0; 60], 1);
+        assert_eq!(unseen.near, unseen.far, "there is one cluster");
+        let said = ridge.predict(&[0.5, f32::NAN, 1.0, 0.5, 7.0, f32::NAN, 0.5, -9.0, f32::INFINITY]);
+        assert!(said.iter().all(|x| *x == said[0] && x.is_finite()), "{said:?}");
+    }
+
+    #[test]
+    fn exp_is_exp() {
+        for step in 0..10_000 {
+            let x = -0.008 * step as f32;
+            let (found, truth) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((found - truth).abs() <= 1e-5 * truth, "{x}: {found} {truth}");
+        }
+        assert!(exp(-1e30) < 1e-30 && exp(0.0) == 1.0);
+    }
+}
