@@ -35,7 +35,7 @@ const LEAST_TOGETHER: f64 = 0.6;
 const ALIKE_UP_TO: usize = 10_000;
 /// Blends that err up to so much more than the best are as good as it.
 const AS_GOOD: f64 = 1.015;
-/// What a check lacks besides voices: a fifth of the samples, whose part of the error falls with their number. With 0.9 intervals hold
+/// What a check of an encoder lacks besides voices: a third of what all encoders have learned from. With 0.9 intervals hold
 /// 90 to 94 of 100 values of the validation files of the benchmark of CrabNet.
 const ALL_SAMPLES: f64 = 0.9;
 /// Other materials that tell how far encoders are apart, at least, where there are so many.
@@ -129,12 +129,12 @@ pub struct Checked {
     pub far: Vec<Predicted>,
 }
 
-/// Shares of the voices: trees, samples that are alike, encoder with trees that correct it; the encoder has the rest. Where there is no
-/// encoder, the first two have all.
+/// Shares of the voices: trees, samples that are alike, the encoder, and the trees that correct it, whose share is a part of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Blend {
     plain: f32,
     alike: f32,
+    head: f32,
     rest: f32,
 }
 
@@ -148,16 +148,11 @@ struct Voices {
 }
 
 impl Blend {
-    const TREES: Blend = Blend { plain: 1.0, alike: 0.0, rest: 0.0 };
-
-    /// The share of the encoder, corrected or not.
-    fn head(self) -> f32 {
-        (1.0 - self.plain - self.alike).max(0.0)
-    }
+    const TREES: Blend = Blend { plain: 1.0, alike: 0.0, head: 0.0, rest: 0.0 };
 
     fn mix(self, said: Voices) -> f32 {
         let parts =
-            [(self.plain, said.plain), (self.alike, said.alike), (self.head(), said.head), (self.rest, said.rest)];
+            [(self.plain, said.plain), (self.alike, said.alike), (self.head, said.head), (self.rest, said.rest)];
         // what is not heard may be no number
         parts.iter().filter(|(share, _)| *share > 0.0).map(|(share, said)| share * said).sum()
     }
@@ -165,8 +160,8 @@ impl Blend {
     /// The deviation of the trees, which says something even where they are not heard.
     fn spread(self, plain: f32, rest: Option<f32>) -> f32 {
         let Some(rest) = rest else { return plain };
-        let of_trees = self.plain + self.head();
-        if of_trees > 0.0 { (self.plain * plain + self.head() * rest) / of_trees } else { plain }
+        let of_trees = self.plain + self.head;
+        if of_trees > 0.0 { (self.plain * plain + self.head * rest) / of_trees } else { plain }
     }
 }
 
@@ -182,7 +177,7 @@ struct Few {
 impl Few {
     fn of(self, blend: Blend) -> f64 {
         let share = |share: f32| f64::from(share * share);
-        share(blend.plain) * self.plain + share(blend.rest) * self.rest + share(blend.head()) * self.head
+        share(blend.plain) * self.plain + share(blend.rest) * self.rest + share(blend.head) * self.head
     }
 }
 
@@ -499,7 +494,7 @@ impl Predictor {
             })
             .filter(|part| part.iter().all(|x| x.is_finite()))
             .collect();
-        scale.near *= ALL_SAMPLES * together(&parts);
+        scale.near *= together(&parts) * if rest.is_some() { ALL_SAMPLES } else { 1.0 };
         Some((Predictor { plain, rest, alike, blend, scale, standard, references }, checked))
     }
 
@@ -548,16 +543,15 @@ fn together(parts: &[[f64; 3]]) -> f64 {
 /// The blend of the least mean error when all voices are heard, of the values and what was said of them. Whether there are samples that
 /// are alike, and an encoder.
 fn best_blend(cases: &[(f32, Voices)], [alike, encoder]: [bool; 2], few: Few) -> Blend {
-    let tenths = |to: usize, is_there: bool| if is_there { 0..=to } else { 0..=0 };
-    let tried = tenths(10, alike).flat_map(|alike| {
+    let tried = (0..=if alike { 10 } else { 0 }).flat_map(|alike| {
         // without an encoder all that is left is the trees'
         let plain = if encoder { 0..=10 - alike } else { 10 - alike..=10 - alike };
         plain.flat_map(move |plain| {
-            let rest = tenths(10 - alike - plain, encoder);
-            rest.map(move |rest| [plain, alike, rest].map(|tenths| tenths as f32 / 10.0))
+            let head = 10 - alike - plain;
+            (0..=head).map(move |rest| [plain, alike, head, rest].map(|tenths| tenths as f32 / 10.0))
         })
     });
-    let tried: Vec<Blend> = tried.map(|[plain, alike, rest]| Blend { plain, alike, rest }).collect();
+    let tried: Vec<Blend> = tried.map(|[plain, alike, head, rest]| Blend { plain, alike, head, rest }).collect();
     let wrong = |blend: &Blend| -> f64 {
         let off = |(value, said): &(f32, Voices)| f64::from(blend.mix(*said) - value);
         let (error, square) = cases.iter().map(off).fold((0.0, 0.0), |(e, s), off| (e + off.abs(), s + off * off));
@@ -573,11 +567,11 @@ fn best_blend(cases: &[(f32, Voices)], [alike, encoder]: [bool; 2], few: Few) ->
         return Blend::TREES;
     }
     let middle = |of: fn(&Blend) -> f32| good.iter().map(of).sum::<f32>() / good.len() as f32;
-    let (plain, alike) = (middle(|blend| blend.plain), middle(|blend| blend.alike));
-    if encoder {
-        Blend { plain, alike, rest: middle(|blend| blend.rest) }
-    } else {
-        Blend { plain: 1.0 - alike, alike, rest: 0.0 }
+    Blend {
+        plain: middle(|blend| blend.plain),
+        alike: middle(|blend| blend.alike),
+        head: middle(|blend| blend.head),
+        rest: middle(|blend| blend.rest),
     }
 }
 
@@ -630,6 +624,24 @@ mod tests {
             };
             let mean = known.values.iter().sum::<f32>() / 1500.0;
             assert!(wrong(&|at| said[at].mean) < 0.4 * wrong(&|_| mean));
+        }
+    }
+
+    /// A voice that is not there is not heard, however the shares of the others add up.
+    #[test]
+    fn without_encoder_or_alike_samples_all_is_said() {
+        for (n, heads) in [(40, false), (200, false), (200, true)] {
+            let known = samples(n, 7, heads);
+            let (predictor, checked) = Predictor::fit(&known, &Growth::default()).unwrap();
+            let blend = predictor.blend;
+            assert!(
+                (blend.plain + blend.alike + blend.head - 1.0).abs() < 1e-5 && (heads || blend.head == 0.0),
+                "{blend:?}"
+            );
+            let rows = rows(&known);
+            let asked = Asked { rows: &rows, heads: known.heads.as_deref(), places: known.places.view() };
+            let said = predictor.predict(&asked).into_iter().chain(checked.near).chain(checked.far);
+            assert!(said.into_iter().all(|said| said.mean.is_finite() && said.half > 0.0));
         }
     }
 
