@@ -1,22 +1,18 @@
 //! The only face of the crate to the outside: a device that answers, whatever happens to its hardware.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use crate::adapter::{self, Choice};
+use crate::cards::Cards;
+use crate::error::joined;
 use crate::exact::exact;
 use crate::nearest::{Goal, Job};
 use crate::reference::{self, F32_RELATIVE_ERROR};
-use crate::segment::Share;
 use crate::wgpu_device::{Failure, WgpuDevice};
 use crate::{
     AllNearest, Answer, Column, GpuError, Histogram, HistogramQuery, Hit, Metric, NearestAnswer, NearestQuery,
-    Neighbour, SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, selftest, simd, topk,
+    Neighbour, SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, simd, topk,
 };
-
-/// How long a lost device is left alone after a failed attempt to open it again.
-const REST: Duration = Duration::from_secs(10);
 
 /// How to open a device, beyond which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,42 +71,9 @@ pub struct Device {
 
 struct Inner {
     cpu_name: String,
-    /// Why Auto came to this device, where it was not the first it tried.
+    /// Why it is the CPU, where a GPU was asked for.
     note: Option<String>,
-    gpus: Option<Gpus>,
-}
-
-/// GPUs of one make, each with its share of all rows.
-struct Gpus {
-    /// The name of all of them together.
-    name: String,
-    /// The name of each.
-    make: String,
-    /// As they were when they were opened first.
-    report: DeviceReport,
-    options: OpenOptions,
-    cards: Vec<Card>,
-    /// Queries that the CPU has answered in their place.
-    by_cpu: AtomicU64,
-}
-
-/// One GPU.
-struct Card {
-    share: Share,
-    slot: Mutex<Slot>,
-}
-
-enum Slot {
-    Ready(Arc<WgpuDevice>),
-    /// Lost, and not to be opened before then.
-    Lost {
-        why: String,
-        retry: Instant,
-    },
-    /// Lost, and being opened again by a thread.
-    Opening {
-        why: String,
-    },
+    gpus: Option<Arc<Cards>>,
 }
 
 impl std::fmt::Debug for Device {
@@ -138,7 +101,7 @@ impl Device {
     pub fn open_with(choice: &Choice, options: OpenOptions) -> Result<Device, GpuError> {
         match choice {
             Choice::Cpu => Ok(Device::cpu()),
-            Choice::Named(name) => Ok(Device::of(open_all(&adapter::named(name)?, options)?, options, None)),
+            Choice::Named(name) => Ok(Device::of(Cards::open(&adapter::named(name)?, options, &[])?)),
             Choice::Auto => Ok(Device::auto(options)),
         }
     }
@@ -151,17 +114,12 @@ impl Device {
     fn auto(options: OpenOptions) -> Device {
         let mut refused = Vec::new();
         for adapters in adapter::real_gpus() {
-            match open_all(&adapters, options) {
-                Ok(opened) => {
-                    return Device::of(opened, options, (!refused.is_empty()).then(|| refused.join("; ")));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "device refused");
-                    refused.push(error.to_string());
-                }
+            match Cards::open(&adapters, options, &refused) {
+                Ok(cards) => return Device::of(cards),
+                Err(error) => refused.push(error),
             }
         }
-        let why = if refused.is_empty() { "there is no GPU".to_owned() } else { refused.join("; ") };
+        let why = if refused.is_empty() { "there is no GPU".to_owned() } else { joined(&refused) };
         Device::cpu_because(Some(why))
     }
 
@@ -169,41 +127,13 @@ impl Device {
         Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpus: None }) }
     }
 
-    /// Takes opened GPUs of one make, each with its share.
-    fn of(opened: Vec<WgpuDevice>, options: OpenOptions, note: Option<String>) -> Device {
-        let gpus = opened.first().map(|first| {
-            let adapter = first.report();
-            let several = format!("{} × {}", opened.len(), adapter.name);
-            let report = DeviceReport {
-                name: if opened.len() == 1 { adapter.name.clone() } else { several },
-                kind: adapter.kind,
-                backend: adapter.backend.clone(),
-                driver: adapter.driver.clone(),
-                max_binding_bytes: Some(adapter.max_binding_bytes),
-                segment_rows: Some(first.segment_rows()),
-                held_bytes: Some(0),
-                segments_copied_again: Some(0),
-                lost: false,
-                answered_by_cpu: 0,
-                note: note.clone(),
-            };
-            (adapter.name.clone(), report)
-        });
-        let card = |gpu: WgpuDevice| Card { share: gpu.share(), slot: Mutex::new(Slot::Ready(Arc::new(gpu))) };
-        let gpus = gpus.map(|(make, report)| Gpus {
-            name: report.name.clone(),
-            make,
-            report,
-            options,
-            cards: opened.into_iter().map(card).collect(),
-            by_cpu: AtomicU64::new(0),
-        });
-        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpus }) }
+    fn of(cards: Cards) -> Device {
+        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note: None, gpus: Some(Arc::new(cards)) }) }
     }
 
     /// The device's name: the adapter's, or `CPU (model, threads, instruction set)`.
     pub fn name(&self) -> &str {
-        self.inner.gpus.as_ref().map_or(&self.inner.cpu_name, |gpus| &gpus.name)
+        self.inner.gpus.as_ref().map_or(&self.inner.cpu_name, |gpus| gpus.name())
     }
 
     /// Whether the CPU was opened, not a GPU.
@@ -357,20 +287,14 @@ impl Device {
     /// Does something on each GPU, where there are any.
     fn on_gpu(&self, work: impl Fn(&WgpuDevice) -> Result<(), Failure> + Sync) -> Result<(), GpuError> {
         let Some(gpus) = &self.inner.gpus else { return Ok(()) };
-        let done = self.inner.on_all(gpus, work);
-        done.map(drop).map_err(|why| GpuError::Device { device: gpus.name.clone(), why })
+        gpus.each(work).map(drop).map_err(|why| GpuError::Device { device: gpus.name().to_owned(), why })
     }
 
     /// Frees all memory on the device; columns are copied again when a query needs them. Does nothing on the CPU. Columns that
     /// were dropped are freed by the next query anyway.
     pub fn release(&self) {
-        for card in self.inner.gpus.iter().flat_map(|gpus| &gpus.cards) {
-            // the slot is not held meanwhile: a query may take long
-            let ready = match &*card.slot() {
-                Slot::Ready(ready) => ready.clone(),
-                Slot::Lost { .. } | Slot::Opening { .. } => continue,
-            };
-            ready.release();
+        if let Some(gpus) = &self.inner.gpus {
+            gpus.release();
         }
     }
 
@@ -382,175 +306,38 @@ impl Device {
 impl Inner {
     /// The answer, and why the CPU gave it where the GPU should have. Of several GPUs each answers for its share of the rows.
     fn answer<T: Send>(
-        self: &Arc<Inner>,
+        &self,
         on_gpu: impl Fn(&WgpuDevice) -> Result<T, Failure> + Sync,
         merge: impl FnOnce(Vec<T>) -> T,
         on_cpu: impl FnOnce() -> T,
     ) -> (T, Option<String>) {
         let Some(gpus) = &self.gpus else { return (on_cpu(), None) };
-        match self.on_all(gpus, on_gpu) {
+        match gpus.answer(on_gpu) {
+            Ok(mut parts) if parts.len() == 1 => (parts.remove(0), None),
             Ok(parts) => (merge(parts), None),
             Err(why) => {
-                let why = format!("{} {why}", gpus.make);
-                gpus.by_cpu.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%why, "the CPU answers");
                 (on_cpu(), Some(format!("{why}; the CPU answered")))
             }
         }
     }
 
-    /// Does something on all GPUs at once; or why one of them could not.
-    fn on_all<T: Send>(
-        self: &Arc<Inner>,
-        gpus: &Gpus,
-        work: impl Fn(&WgpuDevice) -> Result<T, Failure> + Sync,
-    ) -> Result<Vec<T>, String> {
-        let on_one = |(card, ready): (&Card, Arc<WgpuDevice>)| {
-            work(&ready).map_err(|failure| {
-                let why = failure.to_string();
-                card.fail(&ready, failure);
-                why
-            })
-        };
-        // all are asked, so that all that are lost are opened again
-        let ready: Vec<Result<_, String>> =
-            gpus.cards.iter().enumerate().map(|(at, card)| Ok((card, self.ready(card, at)?))).collect();
-        let mut ready = ready.into_iter().collect::<Result<Vec<_>, String>>()?;
-        let last = ready.pop().into_iter();
-        std::thread::scope(|scope| {
-            let others: Vec<_> = ready.into_iter().map(|one| scope.spawn(|| on_one(one))).collect();
-            let last: Vec<Result<T, String>> = last.map(on_one).collect();
-            let joined =
-                others.into_iter().map(|one| one.join().unwrap_or_else(|_| Err("a thread gave up".to_owned())));
-            joined.collect::<Vec<_>>().into_iter().chain(last).collect()
-        })
-    }
-
-    fn hits(self: &Arc<Inner>, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
-        let merge = |parts: Vec<Vec<Hit>>| topk::merged(parts, query.k);
+    fn hits(&self, query: &SpecQuery, rows: usize) -> (Vec<Hit>, Option<String>) {
+        let order = |hit: &Hit| topk::key(hit.score.to_bits(), hit.row);
+        let merge = |parts| topk::merged(parts, |a, b| order(a).cmp(&order(b)), query.k);
         self.answer(|gpu| gpu.spec(query, rows), merge, || cpu::spec(query, rows))
     }
-
-    /// The opened card, or why there is none at the moment; then somebody is opening it, or it rests.
-    fn ready(self: &Arc<Inner>, card: &Card, at: usize) -> Result<Arc<WgpuDevice>, String> {
-        let mut slot = card.slot();
-        let why = match &*slot {
-            Slot::Ready(ready) => return Ok(ready.clone()),
-            Slot::Opening { why } => return Err(why.clone()),
-            Slot::Lost { why, retry } if Instant::now() < *retry => return Err(why.clone()),
-            Slot::Lost { why, .. } => why.clone(),
-        };
-        let inner = Arc::downgrade(self);
-        let started = std::thread::Builder::new().name("device".to_owned()).spawn(move || reopen(&inner, at));
-        *slot = match started {
-            Ok(_) => Slot::Opening { why: why.clone() },
-            Err(_) => Slot::Lost { why: why.clone(), retry: Instant::now() + REST },
-        };
-        Err(why)
-    }
-}
-
-impl Gpus {
-    fn describe(&self) -> DeviceReport {
-        let mut report = self.report.clone();
-        let (mut held, mut again, mut lost) = (0, 0, None);
-        for card in &self.cards {
-            match &*card.slot() {
-                Slot::Ready(ready) => {
-                    let holding = ready.holding();
-                    held += holding.bytes;
-                    again += holding.again;
-                }
-                Slot::Lost { why, .. } | Slot::Opening { why } => {
-                    lost = Some(format!("{} {why}; the CPU answers", self.make));
-                }
-            }
-        }
-        (report.held_bytes, report.segments_copied_again) = (Some(held), Some(again));
-        (report.lost, report.answered_by_cpu) = (lost.is_some(), self.by_cpu.load(Ordering::Relaxed));
-        if lost.is_some() {
-            report.note = lost;
-        } else if again > 0 {
-            let short = "device memory is smaller than the data: some is copied again for each query";
-            report.note = Some(report.note.map_or(short.to_owned(), |note| format!("{note}; {short}")));
-        }
-        report
-    }
-}
-
-impl Card {
-    fn slot(&self) -> std::sync::MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A lost device leaves its slot, unless another one has taken it meanwhile.
-    fn fail(&self, device: &Arc<WgpuDevice>, failure: Failure) {
-        let mut slot = self.slot();
-        if let (Failure::Lost(_), Slot::Ready(ready)) = (&failure, &*slot)
-            && Arc::ptr_eq(ready, device)
-        {
-            *slot = Slot::Lost { why: failure.to_string(), retry: Instant::now() };
-        }
-    }
-}
-
-/// Opens a lost card again, on a thread of its own.
-fn reopen(inner: &Weak<Inner>, at: usize) {
-    let asked = |inner: Arc<Inner>| {
-        let gpus = inner.gpus.as_ref()?;
-        Some((gpus.make.clone(), gpus.options, gpus.cards.get(at)?.share))
-    };
-    let Some((make, options, share)) = inner.upgrade().and_then(asked) else { return };
-    let opened = adapter::named(&make).and_then(|adapters| {
-        // software stands in for several cards where that is tested
-        let adapter =
-            adapters.get(at % adapters.len()).ok_or(GpuError::NoAdapter { wanted: make.clone(), found: vec![] })?;
-        open_gpu(adapter, options, share)
-    });
-    let Some(inner) = inner.upgrade() else { return };
-    let Some(card) = inner.gpus.as_ref().and_then(|gpus| gpus.cards.get(at)) else { return };
-    *card.slot() = match opened {
-        Ok(opened) => Slot::Ready(Arc::new(opened)),
-        Err(error) => Slot::Lost { why: format!("lost ({error})"), retry: Instant::now() + REST },
-    };
-}
-
-/// Opens GPUs of one make, each for its share of the rows.
-fn open_all(adapters: &[wgpu::Adapter], options: OpenOptions) -> Result<Vec<WgpuDevice>, GpuError> {
-    let of = adapters.len() as u32;
-    (0..of).zip(adapters).map(|(at, adapter)| open_gpu(adapter, options, Share { at, of })).collect()
-}
-
-/// Opens a GPU, and has it answer golden queries.
-fn open_gpu(adapter: &wgpu::Adapter, options: OpenOptions, share: Share) -> Result<WgpuDevice, GpuError> {
-    let mut device = WgpuDevice::open(adapter, options.segment_rows, options.memory_bytes)?;
-    let spec = |query: &SpecQuery| {
-        let rows = query.targets.first().map_or(0, |target| target.column.len());
-        device.spec(query, rows)
-    };
-    selftest::run(spec)
-        .and_then(|()| selftest::run_dense(|job, bytes| device.dense_with(job, bytes)))
-        .and_then(|()| selftest::run_histogram(|query| device.histogram(query)))
-        .map_err(|why| GpuError::SelfTest { device: device.report().name.clone(), why })?;
-    device.release();
-    device.take(share);
-    Ok(device)
 }
 
 /// The answer to a batch from those of shares of the rows.
 fn merged(job: &Job, parts: Vec<Vec<Vec<Neighbour>>>) -> Vec<Vec<Neighbour>> {
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_default();
-    for part in parts {
-        for (all, mut part) in all.iter_mut().zip(part) {
-            all.append(&mut part);
-            all.sort_unstable_by(Neighbour::order);
-            if let Goal::Nearest(k) = job.goal {
-                all.truncate(k);
-            }
-        }
-    }
-    all
+    let k = match job.goal {
+        Goal::Nearest(k) => k,
+        Goal::Within(_) => usize::MAX,
+    };
+    let mut of_query: Vec<Vec<Vec<Neighbour>>> = vec![Vec::new(); job.count()];
+    parts.into_iter().for_each(|part| of_query.iter_mut().zip(part).for_each(|(of_query, part)| of_query.push(part)));
+    of_query.into_iter().map(|parts| topk::merged(parts, Neighbour::order, k)).collect()
 }
 
 fn cpu_name() -> String {
@@ -586,7 +373,11 @@ fn cpu_model() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::cards;
+    use crate::segment::Share;
     use crate::{Mask, Missing, Target};
 
     fn adapter() -> Option<Device> {
@@ -611,19 +402,16 @@ mod tests {
     }
 
     fn card(device: &Device, at: usize) -> Option<Arc<WgpuDevice>> {
-        match &*device.inner.gpus.as_ref().unwrap().cards[at].slot() {
-            Slot::Ready(ready) => Some(ready.clone()),
-            _ => None,
-        }
+        device.inner.gpus.as_ref().unwrap().card(at)
     }
 
     /// The first adapter, as if it were several cards.
-    fn several(cards: u32) -> Option<Device> {
+    fn several(count: u32) -> Option<Device> {
         let first = adapter()?;
         let adapters = adapter::named(first.name()).unwrap();
         let options = OpenOptions { segment_rows: Some(20_000), ..OpenOptions::default() };
-        let open = |at| open_gpu(&adapters[0], options, Share { at, of: cards }).unwrap();
-        Some(Device::of((0..cards).map(open).collect(), options, None))
+        let opened = (0..count).map(|_| cards::open(&adapters[0], options).unwrap()).collect();
+        Cards::of(opened, options, None).map(Device::of)
     }
 
     fn noise(at: usize) -> f32 {

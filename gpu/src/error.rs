@@ -128,3 +128,8 @@ pub enum GpuError {
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
+
+/// Several errors in one line.
+pub(crate) fn joined(errors: &[GpuError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

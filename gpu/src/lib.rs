@@ -16,6 +16,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod adapter;
+mod cards;
 mod codes;
 mod cpu;
 mod dense_cpu;

@@ -1,5 +1,7 @@
 //! The one total order, and the k smallest in it.
 
+use std::cmp::Ordering;
+
 use crate::Hit;
 
 /// The score bits of a row that is not answered.
@@ -16,15 +18,11 @@ pub(crate) fn hit(key: u64) -> Hit {
     Hit { score: f32::from_bits((key >> 32) as u32), row: key as u32 }
 }
 
-/// The k first of ordered answers to parts of the rows.
-pub(crate) fn merged(parts: Vec<Vec<Hit>>, k: usize) -> Vec<Hit> {
-    let mut parts = parts.into_iter();
-    let mut all = parts.next().unwrap_or_default();
-    for mut part in parts {
-        all.append(&mut part);
-        all.sort_unstable_by_key(|hit| key(hit.score.to_bits(), hit.row));
-        all.truncate(k);
-    }
+/// The k first of answers to parts of the rows.
+pub(crate) fn merged<T>(parts: Vec<Vec<T>>, order: impl Fn(&T, &T) -> Ordering, k: usize) -> Vec<T> {
+    let mut all: Vec<T> = parts.into_iter().flatten().collect();
+    all.sort_unstable_by(order);
+    all.truncate(k);
     all
 }
 

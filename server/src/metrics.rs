@@ -63,8 +63,9 @@ impl Metrics {
         let gauge = |all: &mut Registry, name: &str, what: &str, value: i64| {
             all.register(name, what, ConstGauge::<i64>::new(value));
         };
-        gauge(&mut all, "ready", "1 once the data is loaded", i64::from(state.hub().is_ok()));
-        if let Ok(hub) = state.hub() {
+        let hub = state.hub();
+        gauge(&mut all, "ready", "1 once the data is loaded", i64::from(hub.is_ok()));
+        if let Ok(hub) = hub {
             let snapshot = hub.snapshot();
             let public = snapshot.visible(Viewer::Public);
             gauge(&mut all, "table_version", "Version of the table that is searched", snapshot.version as i64);

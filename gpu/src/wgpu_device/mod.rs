@@ -192,6 +192,7 @@ impl WgpuDevice {
     }
 
     /// The part of all rows that it answers for.
+    #[cfg(test)]
     pub(crate) fn share(&self) -> Share {
         self.share
     }

@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows of records, tables or devices.
 
+mod blend;
 pub mod composition;
 pub mod descriptors;
 pub mod elements;
