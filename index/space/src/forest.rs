@@ -91,6 +91,8 @@ const LEAF: u16 = u16::MAX;
 
 /// Rows that go down all trees together, so that a tree is read once for all of them.
 const BLOCK: usize = 512;
+/// Rows whose way down a tree is walked step by step together.
+const TOGETHER: usize = 8;
 
 /// Trees, grown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -246,11 +248,20 @@ impl Forest {
         blocks
             .flat_map_iter(|block| {
                 let mut sums = vec![(0f64, 0f64); block.len() / self.columns.max(1)];
+                let add = |sums: &mut (f64, f64), said: f32| {
+                    sums.0 += f64::from(said);
+                    sums.1 += f64::from(said) * f64::from(said);
+                };
+                let (whole, rest) = block.split_at(block.len() - block.len() % (TOGETHER * self.columns.max(1)));
                 for tree in &self.trees {
-                    for (sums, row) in sums.iter_mut().zip(block.chunks_exact(self.columns)) {
-                        let said = f64::from(descend(tree, |column| row[column]));
-                        sums.0 += said;
-                        sums.1 += said * said;
+                    let (of_whole, of_rest) = sums.split_at_mut(whole.len() / self.columns.max(1));
+                    let together = whole.chunks_exact(TOGETHER * self.columns);
+                    for (sums, rows) in of_whole.chunks_exact_mut(TOGETHER).zip(together) {
+                        let said = descend_together(tree, rows, self.columns);
+                        sums.iter_mut().zip(said).for_each(|(sums, said)| add(sums, said));
+                    }
+                    for (sums, row) in of_rest.iter_mut().zip(rest.chunks_exact(self.columns)) {
+                        add(sums, descend(tree, |column| row[column]));
                     }
                 }
                 sums.into_iter().map(move |(sum, squares)| {
@@ -272,6 +283,27 @@ fn descend(tree: &[Branch], number: impl Fn(usize) -> f32) -> f32 {
         let x = number(usize::from(branch.column));
         let low = if x.is_nan() { branch.missing_low } else { x <= branch.value };
         at = branch.children as usize + usize::from(!low);
+    }
+}
+
+/// [`descend`] for [`TOGETHER`] rows, step by step: while the next branch of one is fetched, that of another is.
+fn descend_together(tree: &[Branch], rows: &[f32], columns: usize) -> [f32; TOGETHER] {
+    let mut at = [0usize; TOGETHER];
+    loop {
+        let mut ended = true;
+        for (lane, at) in at.iter_mut().enumerate() {
+            let branch = tree[*at];
+            let is_leaf = branch.column == LEAF;
+            // a leaf looks at any number, and stays
+            let x = rows[lane * columns + if is_leaf { 0 } else { usize::from(branch.column) }];
+            let low = (x <= branch.value) | (x.is_nan() & branch.missing_low);
+            let next = branch.children as usize + usize::from(!low);
+            *at = if is_leaf { *at } else { next };
+            ended &= is_leaf;
+        }
+        if ended {
+            return at.map(|at| tree[at].value);
+        }
     }
 }
 
@@ -441,6 +473,21 @@ mod tests {
         let say = || Forest::grow(&columns, &wanted, &groups, &clusters, &growth).0.predict(&[0.3, 0.4, 0.5, 0.6]);
         assert_eq!(say(), say());
     }
+
+    /// Also rows that are no whole number of those that go down together, and numbers that are missing.
+    #[test]
+    fn rows_that_go_down_together_arrive_where_each_does_alone() {
+        let (columns, wanted, clusters) = samples(300);
+        let groups: Vec<u32> = (0..300).collect();
+        let growth = Growth { trees: 20, ..Growth::default() };
+        let forest = Forest::grow(&columns, &wanted, &groups, &clusters, &growth).0;
+        for count in [1, 7, 8, 61, 300] {
+            let rows: Vec<f32> = (0..4 * count).map(|at| columns.column(at % 4)[at / 4]).collect();
+            let alone: Vec<(f32, f32)> = rows.chunks_exact(4).flat_map(|row| forest.predict(row)).collect();
+            assert_eq!(forest.predict(&rows), alone);
+        }
+    }
+
     #[test]
     fn packed_trees_say_the_same_and_others_are_no_trees() {
         let (columns, wanted, clusters) = samples(400);

@@ -12,6 +12,7 @@ pub mod descriptors;
 pub mod elements;
 pub mod encoder;
 pub mod ensemble;
+mod exp;
 pub mod forest;
 pub mod pettifor;
 pub mod predictor;

@@ -31,9 +31,9 @@ const CLUSTERS: usize = 12;
 const PER_CLUSTER: usize = 8;
 /// Samples up to which those that are alike are heard: beyond, trees and encoder know as much, and it would take long.
 const ALIKE_UP_TO: usize = 10_000;
-/// What a check of an encoder lacks besides voices: a third of what all encoders have learned from. With 0.9 intervals hold
-/// 90 to 94 of 100 values of the validation files of the benchmark of CrabNet.
-const ALL_SAMPLES: f64 = 0.9;
+/// What a check of an encoder lacks besides voices: a third of what all encoders have learned from. With 0.9 intervals held 89.5 to
+/// 93.6 of 100 values of the validation files of the benchmark of CrabNet, 91.3 in the mean of the eight; this is meant to hold 90.
+const ALL_SAMPLES: f64 = 0.87;
 /// Other materials that tell how far encoders are apart, at least, where there are so many.
 const OTHERS: usize = 50;
 /// Queries whose distances are computed in one go.

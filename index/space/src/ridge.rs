@@ -5,10 +5,13 @@
 //! equations, one with all samples and one for each part that is left out, are solved together by conjugate gradients (Hestenes, Stiefel
 //! 1952, doi:10.6028/jres.049.044): the kernel is gone through once for all of them.
 
+use std::ops::Range;
+
 use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::exp::{self, SIDES, times};
 use crate::forest::Columns;
 use crate::random::Random;
 
@@ -27,8 +30,10 @@ const FAR_PARTS: usize = 4;
 /// A system is solved when what is left of it is this part of what it began with; and given up after so many steps.
 const SOLVED: f64 = 5e-3;
 const STEPS: usize = 250;
-/// Rows that are likened in one go.
+/// Rows that are likened in one go by each thread; and of many, beside so many samples at a time.
 const BLOCK: usize = 256;
+const PREDICTED: usize = 1_024;
+const NEAR: usize = 1_500;
 /// Samples whose distances tell the median.
 const TYPICAL: usize = 600;
 
@@ -85,17 +90,6 @@ impl Scale {
     }
 }
 
-/// e^x for x <= 0, to seven digits and the same on every machine: 2^n times a polynomial of the rest.
-fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0;
-    let y = (x * std::f32::consts::LOG2_E).max(-120.0);
-    let shifted = y + ROUND;
-    let f = y - (shifted - ROUND);
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
-    let high = (0.000_153_458_12 * f + 0.001_339_993_1) * f + 0.009_618_489;
-    power * ((((high * f + 0.055_503_29) * f + 0.240_226_47) * f + std::f32::consts::LN_2) * f + 1.0)
-}
-
 impl Ridge {
     /// Learns from samples with values, each of a group and of a cluster.
     pub fn fit(columns: &Columns, values: &[f32], groups: &[u32], clusters: &[u32], seed: u64) -> (Ridge, Unseen) {
@@ -134,24 +128,15 @@ impl Ridge {
             counts.columns().into_iter().map(|counts| counts.dot(&own) / counts.sum().max(1.0)).collect();
         let wanted =
             Array2::from_shape_fn(counts.dim(), |(at, system)| (own[at] - means[system]) * counts[[at, system]]);
-        let weights = solve(&ridge.likeness(ridge.samples.view()), &counts, wanted);
+        let weights = solve(&ridge.kernel(), &counts, wanted);
 
-        let blocks: Vec<usize> = (0..numbers.nrows()).step_by(BLOCK).collect();
-        let said: Vec<(f32, f32)> = blocks
-            .into_par_iter()
-            .flat_map_iter(|from| {
-                let block = numbers.slice(s![from..numbers.nrows().min(from + BLOCK), ..]);
-                let sums = ridge.likeness_of(block).dot(&weights);
-                let (near, far) = (&part_of_group, &part_of_cluster);
-                let said = |(at, sums): (usize, ndarray::ArrayView1<'_, f32>)| {
-                    let of = |system: usize| means[system] + sums[system];
-                    let near = of(1 + near[from + at]);
-                    (near, if has_far { of(1 + PARTS + far[from + at]) } else { near })
-                };
-                sums.rows().into_iter().enumerate().map(said).collect::<Vec<_>>()
-            })
-            .collect();
-        let (near, far) = said.into_iter().unzip();
+        let sums = ridge.sums(numbers.view(), &weights.t().as_standard_layout().into_owned());
+        let said = |(row, sums): (usize, ndarray::ArrayView1<'_, f32>)| {
+            let of = |system: usize| means[system] + sums[system];
+            let near = of(1 + part_of_group[row]);
+            (near, if has_far { of(1 + PARTS + part_of_cluster[row]) } else { near })
+        };
+        let (near, far) = sums.rows().into_iter().enumerate().map(said).unzip();
         (ridge.mean, ridge.weights) = (means[0], weights.column(0).to_owned());
         (ridge, Unseen { near, far })
     }
@@ -163,10 +148,32 @@ impl Ridge {
 
     /// What is said of materials, one after the other in `rows`, as many numbers each as samples had columns.
     pub fn predict(&self, rows: &[f32]) -> Vec<f32> {
-        let blocks = rows.par_chunks(BLOCK * self.samples.ncols().max(1));
-        let said =
-            |block: &[f32]| (self.likeness_of(self.scale.rows(block).view()).dot(&self.weights) + self.mean).to_vec();
+        let weights = self.weights.view().insert_axis(Axis(0)).to_owned();
+        let blocks = rows.par_chunks(PREDICTED * self.samples.ncols().max(1));
+        let said = |block: &[f32]| (self.sums_of(self.scale.rows(block).view(), &weights) + self.mean).into_iter();
         blocks.flat_map_iter(said).collect()
+    }
+
+    /// Likeness to the samples, times their weights, of which each system has a row: a row for each that is likened.
+    fn sums(&self, of: ArrayView2<'_, f32>, weights: &Array2<f32>) -> Array2<f32> {
+        let mut sums = Array2::zeros((of.nrows(), weights.nrows()));
+        let blocks: Vec<_> =
+            sums.axis_chunks_iter_mut(Axis(0), BLOCK).zip(of.axis_chunks_iter(Axis(0), BLOCK)).collect();
+        blocks.into_par_iter().for_each(|(mut out, of)| out.assign(&self.sums_of(of, weights)));
+        sums
+    }
+
+    /// The same of a few; beside some samples at a time, so that what is computed in between stays near.
+    fn sums_of(&self, of: ArrayView2<'_, f32>, weights: &Array2<f32>) -> Array2<f32> {
+        let mut sums = Array2::zeros((of.nrows(), weights.nrows()));
+        for from in (0..self.samples.nrows()).step_by(NEAR) {
+            let some = from..self.samples.nrows().min(from + NEAR);
+            let likeness = self.likeness_of(of, some.clone());
+            for (mut sums, weights) in sums.columns_mut().into_iter().zip(weights.rows()) {
+                sums += &likeness.dot(&weights.slice(s![some.clone()]));
+            }
+        }
+        sums
     }
 
     /// The median of the squares of the distances of some samples.
@@ -185,25 +192,26 @@ impl Ridge {
         squares.select_nth_unstable_by(middle, f32::total_cmp).1.max(1e-6)
     }
 
-    /// How like the samples these are.
-    fn likeness_of(&self, of: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut likeness = of.dot(&self.samples.t());
-        let per_length = -1.0 / self.length;
+    /// How like some of the samples these are.
+    fn likeness_of(&self, of: ArrayView2<'_, f32>, samples: Range<usize>) -> Array2<f32> {
+        let mut likeness = of.dot(&self.samples.slice(s![samples.clone(), ..]).t());
+        let squares = &self.squares.as_slice().unwrap_or_default()[samples];
         for (mut row, of) in likeness.rows_mut().into_iter().zip(of.rows()) {
-            let own = of.dot(&of);
-            let terms = row.iter_mut().zip(&self.squares);
-            terms.for_each(|(x, square)| *x = exp((own + square - 2.0 * *x).max(0.0).sqrt() * per_length));
+            if let Some(row) = row.as_slice_mut() {
+                exp::likeness(row, squares, of.dot(&of), 1.0 / self.length);
+            }
         }
         likeness
     }
 
-    /// The same of many, on all cores.
-    fn likeness(&self, of: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut likeness = Array2::zeros((of.nrows(), self.samples.nrows()));
+    /// How like each other all samples are.
+    fn kernel(&self) -> Array2<f32> {
+        let n = self.samples.nrows();
+        let mut kernel = Array2::zeros((n, n));
         let blocks: Vec<_> =
-            likeness.axis_chunks_iter_mut(Axis(0), BLOCK).zip(of.axis_chunks_iter(Axis(0), BLOCK)).collect();
-        blocks.into_par_iter().for_each(|(mut out, of)| out.assign(&self.likeness_of(of)));
-        likeness
+            kernel.axis_chunks_iter_mut(Axis(0), BLOCK).zip(self.samples.axis_chunks_iter(Axis(0), BLOCK)).collect();
+        blocks.into_par_iter().for_each(|(mut out, of)| out.assign(&self.likeness_of(of, 0..n)));
+        kernel
     }
 }
 
@@ -232,10 +240,7 @@ fn solve(kernel: &Array2<f32>, counts: &Array2<f32>, wanted: Array2<f32>) -> Arr
         if !square.iter().zip(&first).any(is_open) {
             break;
         }
-        let mut image = Array2::zeros(direction.dim());
-        let blocks: Vec<_> =
-            image.axis_chunks_iter_mut(Axis(0), BLOCK).zip(kernel.axis_chunks_iter(Axis(0), BLOCK)).collect();
-        blocks.into_par_iter().for_each(|(mut out, kernel)| out.assign(&kernel.dot(&direction)));
+        let mut image = product(kernel, &direction);
         image.scaled_add(PENALTY, &direction);
         image *= counts;
         let along = sums(&direction, &image);
@@ -253,6 +258,25 @@ fn solve(kernel: &Array2<f32>, counts: &Array2<f32>, wanted: Array2<f32>) -> Arr
         square = now;
     }
     found
+}
+
+/// A matrix times one of few columns.
+fn product(left: &Array2<f32>, right: &Array2<f32>) -> Array2<f32> {
+    let columns = left.ncols();
+    let mut out = Array2::zeros((left.nrows(), right.ncols()));
+    for from in (0..right.ncols()).step_by(SIDES) {
+        let side = |row: ndarray::ArrayView1<'_, f32>| {
+            std::array::from_fn(|side| row.get(from + side).copied().unwrap_or(0.0))
+        };
+        let right: Vec<[f32; SIDES]> = right.rows().into_iter().map(side).collect();
+        let mut sums = vec![[0f32; SIDES]; left.nrows()];
+        let rows = left.as_slice().unwrap_or_default().par_chunks(BLOCK * columns.max(1));
+        rows.zip(sums.par_chunks_mut(BLOCK)).for_each(|(rows, sums)| times(rows, columns, &right, sums));
+        for (mut out, sums) in out.rows_mut().into_iter().zip(sums) {
+            out.iter_mut().skip(from).zip(sums).for_each(|(out, sum)| *out = sum);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -275,7 +299,7 @@ mod tests {
         let groups: Vec<u32> = (0..300).collect();
         let clusters: Vec<u32> = (0..300).map(|at| at / 60).collect();
         let (ridge, _) = Ridge::fit(&columns, &values, &groups, &clusters, 1);
-        let mut back = ridge.likeness(ridge.samples.view()).dot(&ridge.weights);
+        let mut back = ridge.kernel().dot(&ridge.weights);
         back.scaled_add(PENALTY, &ridge.weights);
         let off = back.iter().zip(&values).map(|(back, value)| (back + ridge.mean - value).powi(2)).sum::<f32>();
         let all = values.iter().map(|value| (value - ridge.mean).powi(2)).sum::<f32>();
@@ -318,15 +342,5 @@ mod tests {
         assert_eq!(unseen.near, unseen.far, "there is one cluster");
         let said = ridge.predict(&[0.5, f32::NAN, 1.0, 0.5, 7.0, f32::NAN, 0.5, -9.0, f32::INFINITY]);
         assert!(said.iter().all(|x| *x == said[0] && x.is_finite()), "{said:?}");
-    }
-
-    #[test]
-    fn exp_is_exp() {
-        for step in 0..10_000 {
-            let x = -0.008 * step as f32;
-            let (found, truth) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((found - truth).abs() <= 1e-5 * truth, "{x}: {found} {truth}");
-        }
-        assert!(exp(-1e30) < 1e-30 && exp(0.0) == 1.0);
     }
 }

@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, Axis, Zip};
+use ndarray::{Array1, Array2, Axis};
+
+use crate::exp;
 
 /// A place on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +109,8 @@ impl<'a> Tape<'a> {
     }
 
     pub(crate) fn silu(&mut self, a: Node) -> Node {
-        let value = self.value(a).mapv(|x| x / (1.0 + (-x).exp()));
+        let mut value = self.value(a).clone();
+        exp::silu(value.as_slice_mut().unwrap_or_default());
         self.push(Op::Silu(a), value)
     }
 
@@ -209,10 +212,8 @@ impl<'a> Tape<'a> {
                 Op::Silu(a) => {
                     let x = self.value(a);
                     let mut slot = take(&mut gradients, a, x);
-                    Zip::from(&mut slot).and(&g).and(x).for_each(|slot, g, x| {
-                        let s = 1.0 / (1.0 + (-x).exp());
-                        *slot += g * s * (1.0 + x * (1.0 - s));
-                    });
+                    let (g, x) = (g.as_slice().unwrap_or_default(), x.as_slice().unwrap_or_default());
+                    exp::silu_back(slot.as_slice_mut().unwrap_or_default(), g, x);
                     gradients[a.0] = Some(slot);
                 }
                 Op::Norm(a, gain, inverse) => self.norm_back(&mut gradients, at, &g, (a, gain), &inverse),
@@ -328,7 +329,14 @@ fn row_mut(of: &mut Array2<f32>, at: usize) -> &mut [f32] {
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
+    // sums that do not wait for each other
+    const LANES: usize = 8;
+    let ((of_a, a), (of_b, b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0f32; LANES];
+    for (a, b) in of_a.iter().zip(of_b) {
+        (0..LANES).for_each(|lane| sums[lane] += a[lane] * b[lane]);
+    }
+    sums.iter().sum::<f32>() + a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>()
 }
 
 fn add_scaled(to: &mut [f32], scale: f32, from: &[f32]) {
@@ -341,7 +349,7 @@ fn softmax(logits: &mut [f32]) {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for logit in logits.iter_mut() {
-        *logit = (*logit - most).exp();
+        *logit = exp::exp(*logit - most);
         sum += *logit;
     }
     logits.iter_mut().for_each(|weight| *weight /= sum);
