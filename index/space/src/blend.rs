@@ -3,8 +3,6 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// The mean square of the inner nine tenths of a normal distribution over that of all of it.
-const INNER: f64 = 0.622_9;
 /// All voices together err by so much at least of what few of them do.
 const LEAST_TOGETHER: f64 = 0.6;
 /// Blends that err up to so much more than the best are as good as it.
@@ -67,16 +65,6 @@ pub(crate) fn fewer_trees(spread: f32, trees: u32, all: usize) -> f64 {
     let (square, trees) = (f64::from(spread).powi(2), f64::from(trees));
     // of one tree no deviation is known
     if trees < 2.0 { 0.0 } else { (square * trees / (trees - 1.0) * (1.0 / trees - 1.0 / all as f64)).max(0.0) }
-}
-
-/// How wrong all voices together are, over how wrong few of them are: from the squares of errors of few over those of the intervals,
-/// what of the squares is only that they are few, and the squares of the intervals. Of samples within their intervals, since a few
-/// that are far off would hide it.
-pub(crate) fn together(parts: &[[f64; 3]]) -> f64 {
-    let inner = || parts.iter().filter(|part| part[0] <= 1.0);
-    let mean = |of: usize| inner().map(|part| part[of]).sum::<f64>() / inner().count().max(1) as f64;
-    let (square, few, half) = (mean(0) / INNER, mean(1), mean(2));
-    if square > 0.0 { (1.0 - few / half / square).max(LEAST_TOGETHER.powi(2)).sqrt() } else { 1.0 }
 }
 
 /// The blend of the least mean error when all voices are heard, of the values and what was said of them. Whether there are samples that

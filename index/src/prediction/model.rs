@@ -20,7 +20,7 @@ use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what is said of the same values.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Samples of one property, at most, and of one composition.
 const SAMPLES: usize = 12_000;
 const OF_ONE: usize = 4;
