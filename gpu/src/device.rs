@@ -44,6 +44,9 @@ pub struct DeviceReport {
     pub held_bytes: Option<u64>,
     /// How often a segment was copied again that had left device memory for others; `None` for the CPU.
     pub segments_copied_again: Option<u64>,
+    /// Bytes of columns and vectors that were copied to device memory; what was made there of older columns does not count. Begins
+    /// anew when memory is freed. `None` for the CPU.
+    pub uploaded_bytes: Option<u64>,
     /// Whether it, or one of several, is lost, and the CPU answers.
     pub lost: bool,
     /// Queries that the CPU has answered in its place.
@@ -153,6 +156,7 @@ impl Device {
                 segment_rows: None,
                 held_bytes: None,
                 segments_copied_again: None,
+                uploaded_bytes: None,
                 lost: false,
                 answered_by_cpu: 0,
                 note: self.inner.note.clone(),

@@ -61,6 +61,18 @@ impl Cut {
         self.rows_per_segment
     }
 
+    /// The rows, of so many, that lie in segments.
+    pub(crate) fn span(&self, rows: usize) -> Range<usize> {
+        self.share.span(rows)
+    }
+
+    /// The segment that holds a row of the span of so many, the row's place in it, and how many rows there are from there on.
+    pub(crate) fn place(&self, rows: usize, row: usize) -> (usize, usize, usize) {
+        let (step, span) = (self.rows_per_segment as usize, self.share.span(rows));
+        let at = row - span.start;
+        (at / step, at % step, (step - at % step).min(span.end - row))
+    }
+
     /// The first row and the number of rows of each segment of the share of `rows` rows.
     pub(crate) fn segments(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (step, span) = (self.rows_per_segment as usize, self.share.span(rows));
@@ -99,12 +111,13 @@ pub(crate) struct Residents {
     /// What has left for others.
     evicted: HashSet<Key>,
     again: u64,
+    uploaded: u64,
 }
 
 impl Residents {
     pub(crate) fn new(budget: Option<u64>) -> Residents {
         let budget = budget.unwrap_or(u64::MAX);
-        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: HashSet::new(), again: 0 }
+        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: HashSet::new(), again: 0, uploaded: 0 }
     }
 
     /// The buffers of a segment, where they are held.
@@ -113,6 +126,11 @@ impl Residents {
         let held = self.held.get_mut(&key)?;
         held.used = self.clock;
         Some(held.buffers.clone())
+    }
+
+    /// The first buffer of a segment, where it is held, for something else than a query.
+    pub(crate) fn peek(&self, key: Key) -> Option<&wgpu::Buffer> {
+        self.held.get(&key)?.buffers.first()
     }
 
     /// Drops the segments that were not used for the longest time, until so many bytes fit. Whether it dropped any. More bytes
@@ -128,11 +146,18 @@ impl Residents {
         dropped
     }
 
-    /// Holds the buffers of a segment for as long as its owner lives.
-    pub(crate) fn hold<T: Any + Send + Sync>(&mut self, key: Key, owner: &Arc<T>, buffers: Vec<wgpu::Buffer>) {
+    /// Holds the buffers of a segment, for which so many bytes were copied to the device, for as long as its owner lives.
+    pub(crate) fn hold<T: Any + Send + Sync>(
+        &mut self,
+        key: Key,
+        owner: &Arc<T>,
+        buffers: Vec<wgpu::Buffer>,
+        uploaded: u64,
+    ) {
         let owner: Weak<T> = Arc::downgrade(owner);
         let bytes = buffers.iter().map(wgpu::Buffer::size).sum();
         self.bytes += bytes;
+        self.uploaded += uploaded;
         self.clock += 1;
         self.again += u64::from(self.evicted.remove(&key));
         self.held.insert(key, Held { owner, buffers, bytes, used: self.clock });
@@ -170,6 +195,11 @@ impl Residents {
         self.again
     }
 
+    /// How many bytes were copied to the device.
+    pub(crate) fn uploaded(&self) -> u64 {
+        self.uploaded
+    }
+
     /// How many segments are held.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -181,7 +211,7 @@ fn buffer(device: &wgpu::Device, label: &str, size: u64) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
         size,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
     })
 }
@@ -203,14 +233,37 @@ pub(crate) fn upload_column(
     queue: &wgpu::Queue,
     column: &Column,
     (first, rows): (usize, usize),
-) -> Vec<wgpu::Buffer> {
+) -> wgpu::Buffer {
+    upload_spans(device, queue, column, std::iter::once(first..first + rows))
+}
+
+/// Some stretches of rows of a column, one after the other: mean and sd of each row.
+pub(crate) fn upload_spans(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    column: &Column,
+    spans: impl Iterator<Item = Range<usize>> + Clone,
+) -> wgpu::Buffer {
+    const AT_ONCE: usize = UPLOAD_BYTES / ROW_BYTES as usize;
+    let rows: usize = spans.clone().map(|span| span.len()).sum();
     let to = buffer(device, "column", rows as u64 * ROW_BYTES);
-    let pairs = |start: usize| {
-        let span = first + start..first + rows.min(start + UPLOAD_BYTES / 8);
-        column.mean()[span.clone()].iter().zip(&column.sd()[span]).map(|(&mean, &sd)| [mean, sd]).collect::<Vec<_>>()
+    let of_span = |span: Range<usize>| {
+        let end = span.end;
+        span.step_by(AT_ONCE).map(move |start| start..end.min(start + AT_ONCE))
     };
-    write(queue, &to, (0..rows).step_by(UPLOAD_BYTES / 8).map(pairs));
-    vec![to]
+    let mut parts = spans.flat_map(of_span);
+    let pieces = std::iter::from_fn(|| {
+        let mut piece: Vec<[f32; 2]> = Vec::new();
+        while piece.len() < AT_ONCE
+            && let Some(part) = parts.next()
+        {
+            let pairs = column.mean()[part.clone()].iter().zip(&column.sd()[part]);
+            piece.extend(pairs.map(|(&mean, &sd)| [mean, sd]));
+        }
+        (!piece.is_empty()).then_some(piece)
+    });
+    write(queue, &to, pieces);
+    to
 }
 
 /// Fours of components of a vector.
@@ -335,6 +388,10 @@ mod tests {
                         assert_eq!((first, first % 64), (next, 0));
                         assert!(count >= 1 && count <= cut.rows_per_segment() as usize);
                         next += count;
+                    }
+                    for (segment, (first, count)) in cut.segments(rows).enumerate() {
+                        let places = [0, count / 2, count - 1].map(|at| (at, cut.place(rows, first + at)));
+                        assert!(places.iter().all(|&(at, place)| place == (segment, at, count - at)), "{places:?}");
                     }
                 }
                 assert_eq!(next, rows);

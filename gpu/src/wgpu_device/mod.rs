@@ -1,5 +1,6 @@
 //! One opened adapter: pipelines, memory, dispatch and read-back.
 
+mod columns;
 mod dense;
 mod histogram;
 mod places;
@@ -15,11 +16,9 @@ use std::time::{Duration, Instant};
 use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
 use crate::places::GRID_BYTES;
-use crate::segment::{
-    Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
-};
+use crate::segment::{Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_vectors, vector_bytes};
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
-use crate::{Column, GpuError, Metric, Vectors};
+use crate::{GpuError, Metric, Vectors};
 
 use places::PlacesPipelines;
 #[cfg(test)]
@@ -81,6 +80,8 @@ pub(crate) struct WgpuDevice {
     is_gpu: bool,
     /// Whether batches are compared by grids.
     grids: bool,
+    /// A copy of rows from one buffer to another takes as long as it takes to copy so many rows to the device.
+    copy_rows: usize,
     /// The part of all rows that it holds and answers for.
     share: Share,
     /// The cut of columns.
@@ -108,6 +109,8 @@ pub(crate) struct Holding {
     pub(crate) bytes: u64,
     /// How often a segment was copied again that had left for others.
     pub(crate) again: u64,
+    /// Bytes that were copied to it.
+    pub(crate) uploaded: u64,
 }
 
 impl WgpuDevice {
@@ -171,6 +174,7 @@ impl WgpuDevice {
             places: PlacesPipelines::default(),
             is_gpu,
             grids: is_gpu,
+            copy_rows: columns::COPY_ROWS,
             share: Share::WHOLE,
             cut,
             segment_rows,
@@ -201,18 +205,6 @@ impl WgpuDevice {
         self.cut.rows_per_segment()
     }
 
-    /// Uploads columns.
-    pub(crate) fn load(&self, columns: &[Arc<Column>]) -> Result<(), Failure> {
-        self.with_memory(|memory| {
-            for column in columns {
-                for segment in 0..self.cut.segments(column.len()).count() {
-                    self.column(&mut memory.residents, column, segment)?;
-                }
-            }
-            self.wait(None)
-        })
-    }
-
     /// Uploads vectors, with what a metric needs of them.
     pub(crate) fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), Failure> {
         self.with_memory(|memory| {
@@ -239,7 +231,8 @@ impl WgpuDevice {
     }
 
     fn note_holding(&self, memory: &Memory) {
-        let holding = Holding { bytes: memory.residents.bytes(), again: memory.residents.again() };
+        let Memory { residents, .. } = memory;
+        let holding = Holding { bytes: residents.bytes(), again: residents.again(), uploaded: residents.uploaded() };
         *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
@@ -283,22 +276,6 @@ impl WgpuDevice {
         }
     }
 
-    /// The buffer of a segment of a column, uploaded where it is not there.
-    fn column(&self, residents: &mut Residents, column: &Arc<Column>, segment: usize) -> Result<wgpu::Buffer, Failure> {
-        let key = Key::Column { id: column.id(), segment };
-        let buffers = match residents.touch(key) {
-            Some(buffers) => buffers,
-            None => {
-                let span = nth(self.cut, column.len(), segment)?;
-                self.make_room(residents, span.1 as u64 * ROW_BYTES)?;
-                let buffers = upload_column(&self.device, &self.queue, column, span);
-                residents.hold(key, column, buffers.clone());
-                buffers
-            }
-        };
-        Ok(buffers[0].clone())
-    }
-
     /// Values and terms of a segment of vectors, as numbers or as bytes, uploaded where they are not there.
     fn vectors(
         &self,
@@ -318,7 +295,8 @@ impl WgpuDevice {
                     if as_bytes { code_bytes(vectors.dims()) } else { vector_bytes(vectors.dims()) + ROW_BYTES };
                 self.make_room(residents, span.1 as u64 * bytes)?;
                 let buffers = upload(&self.device, &self.queue, vectors, metric, span);
-                residents.hold(key, vectors, buffers.clone());
+                let uploaded = buffers.iter().map(wgpu::Buffer::size).sum();
+                residents.hold(key, vectors, buffers.clone(), uploaded);
                 buffers
             }
         };
@@ -416,6 +394,12 @@ impl WgpuDevice {
     #[cfg(test)]
     pub(crate) fn with_grids(self) -> WgpuDevice {
         WgpuDevice { grids: true, ..self }
+    }
+
+    /// Copies rows from an older column, however few they are.
+    #[cfg(test)]
+    pub(crate) fn with_cheap_copies(self) -> WgpuDevice {
+        WgpuDevice { copy_rows: 1, ..self }
     }
 
     /// Loses the device, as a driver would.
