@@ -1,6 +1,7 @@
 //! One opened adapter: pipelines, memory, dispatch and read-back.
 
 mod columns;
+mod commands;
 mod dense;
 mod histogram;
 mod places;
@@ -9,7 +10,6 @@ mod shortlist;
 mod spec;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::segment::{Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_c
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
 use crate::{GpuError, Metric, Vectors};
 
+use commands::{Commands, Uniforms};
 use places::PlacesPipelines;
 #[cfg(test)]
 pub(crate) use places::places_kernels;
@@ -32,15 +33,9 @@ const DISPATCH_ROWS: u32 = 1 << 23;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Storage buffers that the scoring kernel binds.
 const STORAGE_BUFFERS: u32 = 8;
-/// Multiplications, or what takes as long, of one submission: about a second of a software driver, a tenth of that of a small GPU,
-/// and so below what drivers end.
-const SUBMISSION_WORK: u64 = 1 << 32;
 /// How long a thread asks a GPU again and again whether it has answered, before it sleeps until then: waking takes longer than
 /// most queries do.
 const SPIN: Duration = Duration::from_micros(500);
-/// Submissions that the device has not ended yet.
-const IN_FLIGHT: usize = 4;
-
 /// Why the device did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -387,7 +382,7 @@ impl WgpuDevice {
     }
 
     fn commands(&self) -> Commands<'_> {
-        Commands { device: self, pass: None, encoder: None, work: 0, flying: VecDeque::new() }
+        Commands::new(self)
     }
 
     /// Compares batches by grids, whatever the device is.
@@ -430,81 +425,6 @@ impl Memory {
 
 fn nth(cut: Cut, rows: usize, segment: usize) -> Result<(usize, usize), Failure> {
     cut.segments(rows).nth(segment).ok_or_else(|| Failure::Refused("there is no such segment".to_owned()))
-}
-
-/// Commands on their way to the device. Each submission is a bounded piece of work, since drivers end what takes too long, and
-/// few are in flight; each has a price of its own (some 20 µs), so that small pieces go together.
-struct Commands<'a> {
-    device: &'a WgpuDevice,
-    /// The pass that the last kernels were put in, ended before anything else is encoded.
-    pass: Option<wgpu::ComputePass<'static>>,
-    encoder: Option<wgpu::CommandEncoder>,
-    /// Of what is encoded and not submitted.
-    work: u64,
-    flying: VecDeque<wgpu::SubmissionIndex>,
-}
-
-impl Commands<'_> {
-    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        self.pass = None;
-        let device = &self.device.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
-    }
-
-    /// Runs a kernel with the parameters that lie at these offsets of its uniform buffers; `work` as for [`SUBMISSION_WORK`].
-    fn run(
-        &mut self,
-        pipeline: &wgpu::ComputePipeline,
-        group: &wgpu::BindGroup,
-        offsets: &[u32],
-        groups: [u32; 2],
-        work: u64,
-    ) -> Result<(), Failure> {
-        if self.work + work > SUBMISSION_WORK {
-            self.submit()?;
-        }
-        let mut pass = match self.pass.take() {
-            Some(pass) => pass,
-            None => self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime(),
-        };
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, offsets);
-        pass.dispatch_workgroups(groups[0], groups[1], 1);
-        self.pass = Some(pass);
-        self.work += work;
-        Ok(())
-    }
-
-    fn submit(&mut self) -> Result<(), Failure> {
-        self.pass = None;
-        self.work = 0;
-        let Some(encoder) = self.encoder.take() else { return Ok(()) };
-        self.flying.push_back(self.device.queue.submit([encoder.finish()]));
-        match self.flying.len() > IN_FLIGHT {
-            true => self.device.wait(self.flying.pop_front()),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Parameters of many dispatches.
-struct Uniforms {
-    bytes: Vec<u8>,
-    align: usize,
-}
-
-impl Uniforms {
-    fn new(limits: &wgpu::Limits) -> Uniforms {
-        Uniforms { bytes: Vec::new(), align: limits.min_uniform_buffer_offset_alignment.max(16) as usize }
-    }
-
-    /// Where these lie.
-    fn push<T: bytemuck::Pod>(&mut self, params: &T) -> u32 {
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(bytemuck::bytes_of(params));
-        self.bytes.resize(self.bytes.len().next_multiple_of(self.align), 0);
-        at as u32
-    }
 }
 
 const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);
