@@ -21,7 +21,9 @@ pub struct OpenOptions {
     /// where there is none. Answers do not depend on it.
     pub segment_rows: Option<u32>,
     /// The most bytes of columns and vectors that are held in device memory; what was not used for the longest time leaves for
-    /// what is needed. Without it, everything is held until the driver refuses. Answers do not depend on it.
+    /// what is needed, and columns that do not fit are held in half precision, which finds candidates for single precision to
+    /// decide among. Without it, everything is held until the driver refuses, and somewhat less for a while afterwards. Answers
+    /// do not depend on it.
     pub memory_bytes: Option<u64>,
 }
 
@@ -44,6 +46,9 @@ pub struct DeviceReport {
     pub held_bytes: Option<u64>,
     /// How often a segment was copied again that had left device memory for others; `None` for the CPU.
     pub segments_copied_again: Option<u64>,
+    /// Bytes of columns and vectors that were copied to device memory; what was made there of older columns does not count. Begins
+    /// anew when memory is freed. `None` for the CPU.
+    pub uploaded_bytes: Option<u64>,
     /// Whether it, or one of several, is lost, and the CPU answers.
     pub lost: bool,
     /// Queries that the CPU has answered in its place.
@@ -153,6 +158,7 @@ impl Device {
                 segment_rows: None,
                 held_bytes: None,
                 segments_copied_again: None,
+                uploaded_bytes: None,
                 lost: false,
                 answered_by_cpu: 0,
                 note: self.inner.note.clone(),

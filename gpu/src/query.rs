@@ -1,91 +1,17 @@
 //! What is asked, in numbers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{GpuError, Mask};
+use crate::{Column, GpuError, Mask};
 
 /// The largest number of targets of one query.
 pub const MAX_TARGETS: usize = 64;
-
-/// The largest number of rows of one column: row numbers are u32, with room for rounding up to whole work groups.
-pub const MAX_ROWS: usize = 0xFFFF_0000;
 
 /// Tolerances lie between this number and its inverse.
 const SMALLEST_TOLERANCE: f32 = 1e-18;
 
 /// The largest ratio of two weights of one query.
 const WEIGHT_RATIO: f32 = 1e12;
-
-/// One property of every row: what is believed of it, as the mean and standard deviation of a normal distribution on the
-/// property's axis. Immutable; devices keep a copy for as long as it lives.
-#[derive(Debug)]
-pub struct Column {
-    id: u64,
-    mean: Vec<f32>,
-    sd: Vec<f32>,
-}
-
-impl Column {
-    /// The largest magnitude of a mean or a standard deviation.
-    pub const LIMIT: f32 = 1e30;
-
-    /// The mean where there is no value: beyond all others, so that means alone tell.
-    pub const NO_VALUE: f32 = f32::MAX;
-
-    /// A column of `mean.len()` rows. A negative `sd` says "no value here"; the mean is then not looked at, and kept as [`Column::NO_VALUE`]
-    /// with `sd` -1.
-    ///
-    /// # Errors
-    /// [`GpuError::Length`] where the two differ in length, [`GpuError::Value`] where a number is NaN, infinite or beyond
-    /// [`Column::LIMIT`], [`GpuError::TooManyRows`] beyond [`MAX_ROWS`].
-    pub fn new(mut mean: Vec<f32>, mut sd: Vec<f32>) -> Result<Arc<Column>, GpuError> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        if mean.len() != sd.len() {
-            return Err(GpuError::Length { what: "sd", expected: mean.len(), found: sd.len() });
-        }
-        if mean.len() > MAX_ROWS {
-            return Err(GpuError::TooManyRows { rows: mean.len(), limit: MAX_ROWS });
-        }
-        for (row, (mean, sd)) in mean.iter_mut().zip(&mut sd).enumerate() {
-            if *sd < 0.0 {
-                (*mean, *sd) = (Column::NO_VALUE, -1.0);
-                continue;
-            }
-            for (what, value) in [("mean", *mean), ("sd", *sd)] {
-                if !(-Column::LIMIT..=Column::LIMIT).contains(&value) {
-                    return Err(GpuError::Value { row, what, value });
-                }
-            }
-        }
-        Ok(Arc::new(Column { id: NEXT.fetch_add(1, Ordering::Relaxed), mean, sd }))
-    }
-
-    /// A number that no other column of this process has.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The number of rows.
-    pub fn len(&self) -> usize {
-        self.mean.len()
-    }
-
-    /// True where there are no rows.
-    pub fn is_empty(&self) -> bool {
-        self.mean.is_empty()
-    }
-
-    /// The mean of every row, [`Column::NO_VALUE`] where there is none.
-    pub fn mean(&self) -> &[f32] {
-        &self.mean
-    }
-
-    /// The standard deviation of every row, -1 where there is no value.
-    pub fn sd(&self) -> &[f32] {
-        &self.sd
-    }
-}
 
 /// What a row counts as, for a target of whose property it has no value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -220,17 +146,6 @@ mod tests {
             weight: 1.0,
             missing: Missing::Ignore,
         }
-    }
-
-    #[test]
-    fn columns_refuse_what_is_not_a_number() {
-        assert!(Column::new(vec![1.0], vec![]).is_err());
-        for (mean, sd) in [(f32::NAN, 0.0), (f32::INFINITY, 0.0), (1e31, 0.0), (0.0, f32::NAN), (0.0, f32::INFINITY)] {
-            assert!(Column::new(vec![0.0, mean], vec![0.0, sd]).is_err(), "{mean} {sd}");
-        }
-        let missing = Column::new(vec![f32::NAN], vec![-3.0]).unwrap();
-        assert_eq!((missing.mean(), missing.sd()), (&[Column::NO_VALUE][..], &[-1.0][..]));
-        assert_ne!(missing.id(), Column::new(vec![], vec![]).unwrap().id());
     }
 
     #[test]

@@ -4,16 +4,19 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::shader::BLOCK;
 use crate::{Column, Metric, Vectors};
 
 /// No segment is larger, whatever the device allows.
 const LARGEST_SEGMENT_BYTES: u64 = 1 << 30;
-/// Bytes of one row of a column: mean and sd.
+/// Bytes of one row of a column in single precision: mean and sd.
 pub(crate) const ROW_BYTES: u64 = 8;
 /// Bytes of one piece of an upload.
 const UPLOAD_BYTES: usize = 8 << 20;
+/// So long it is taken for true that the driver has no more memory than it had.
+const LEARNED_FOR: Duration = Duration::from_secs(600);
 /// Segments that are known to have left.
 const MOST_EVICTED: usize = 1 << 16;
 /// Segments start at whole words of a mask.
@@ -61,6 +64,18 @@ impl Cut {
         self.rows_per_segment
     }
 
+    /// The rows, of so many, that lie in segments.
+    pub(crate) fn span(&self, rows: usize) -> Range<usize> {
+        self.share.span(rows)
+    }
+
+    /// The segment that holds a row of the span of so many, the row's place in it, and how many rows there are from there on.
+    pub(crate) fn place(&self, rows: usize, row: usize) -> (usize, usize, usize) {
+        let (step, span) = (self.rows_per_segment as usize, self.share.span(rows));
+        let at = row - span.start;
+        (at / step, at % step, (step - at % step).min(span.end - row))
+    }
+
     /// The first row and the number of rows of each segment of the share of `rows` rows.
     pub(crate) fn segments(&self, rows: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let (step, span) = (self.rows_per_segment as usize, self.share.span(rows));
@@ -74,10 +89,37 @@ pub(crate) fn largest_binding(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
+/// How a device holds a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// Mean and deviation in f32.
+    Single,
+    /// Both in f16, for candidates: see `half`.
+    Half,
+}
+
+impl Form {
+    /// Bytes of one row.
+    pub(crate) fn row_bytes(self) -> u64 {
+        match self {
+            Form::Single => ROW_BYTES,
+            Form::Half => ROW_BYTES / 2,
+        }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Form {
+        match self {
+            Form::Single => Form::Half,
+            Form::Half => Form::Single,
+        }
+    }
+}
+
 /// A segment of something that devices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    Column { id: u64, segment: usize },
+    Column { id: u64, form: Form, segment: usize },
     Vectors { id: u64, metric: Metric, as_bytes: bool, segment: usize },
 }
 
@@ -94,17 +136,49 @@ struct Held {
 pub(crate) struct Residents {
     held: HashMap<Key, Held>,
     bytes: u64,
-    budget: u64,
+    given: u64,
+    /// What may be held since the driver has refused more, and when that was.
+    learned: Option<(u64, Instant)>,
     clock: u64,
     /// What has left for others.
     evicted: HashSet<Key>,
     again: u64,
+    uploaded: u64,
 }
 
 impl Residents {
     pub(crate) fn new(budget: Option<u64>) -> Residents {
-        let budget = budget.unwrap_or(u64::MAX);
-        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: HashSet::new(), again: 0 }
+        Residents {
+            held: HashMap::new(),
+            bytes: 0,
+            given: budget.unwrap_or(u64::MAX),
+            learned: None,
+            clock: 0,
+            evicted: HashSet::new(),
+            again: 0,
+            uploaded: 0,
+        }
+    }
+
+    /// The most bytes that may be held.
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget_at(Instant::now())
+    }
+
+    fn budget_at(&self, now: Instant) -> u64 {
+        match self.learned {
+            Some((bytes, at)) if now.saturating_duration_since(at) < LEARNED_FOR => bytes.min(self.given),
+            _ => self.given,
+        }
+    }
+
+    /// The driver has refused some of what is held now, of which so many bytes were there before: for a while less will be held.
+    pub(crate) fn learn(&mut self, before: u64) {
+        if self.bytes > 0 {
+            // buffers of answers need room as well. Where little was there it says little
+            let bytes = (before - before / 8).max(self.bytes / 2);
+            self.learned = Some((self.budget().min(bytes), Instant::now()));
+        }
     }
 
     /// The buffers of a segment, where they are held.
@@ -115,11 +189,16 @@ impl Residents {
         Some(held.buffers.clone())
     }
 
+    /// The first buffer of a segment, where it is held, for something else than a query.
+    pub(crate) fn peek(&self, key: Key) -> Option<&wgpu::Buffer> {
+        self.held.get(&key)?.buffers.first()
+    }
+
     /// Drops the segments that were not used for the longest time, until so many bytes fit. Whether it dropped any. More bytes
     /// than the budget are held where one segment alone is larger.
     pub(crate) fn make_room(&mut self, bytes: u64) -> bool {
-        let mut dropped = false;
-        while self.bytes.saturating_add(bytes) > self.budget {
+        let (mut dropped, budget) = (false, self.budget());
+        while self.bytes.saturating_add(bytes) > budget {
             let Some(oldest) = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
             self.remove(oldest);
             self.evicted.insert(oldest);
@@ -128,17 +207,25 @@ impl Residents {
         dropped
     }
 
-    /// Holds the buffers of a segment for as long as its owner lives.
-    pub(crate) fn hold<T: Any + Send + Sync>(&mut self, key: Key, owner: &Arc<T>, buffers: Vec<wgpu::Buffer>) {
+    /// Holds the buffers of a segment, for which so many bytes were copied to the device, for as long as its owner lives.
+    pub(crate) fn hold<T: Any + Send + Sync>(
+        &mut self,
+        key: Key,
+        owner: &Arc<T>,
+        buffers: Vec<wgpu::Buffer>,
+        uploaded: u64,
+    ) {
         let owner: Weak<T> = Arc::downgrade(owner);
         let bytes = buffers.iter().map(wgpu::Buffer::size).sum();
         self.bytes += bytes;
+        self.uploaded += uploaded;
         self.clock += 1;
         self.again += u64::from(self.evicted.remove(&key));
         self.held.insert(key, Held { owner, buffers, bytes, used: self.clock });
     }
 
-    fn remove(&mut self, key: Key) {
+    /// Drops a segment that is not needed any more.
+    pub(crate) fn remove(&mut self, key: Key) {
         if let Some(held) = self.held.remove(&key) {
             self.bytes -= held.bytes;
         }
@@ -157,7 +244,7 @@ impl Residents {
 
     /// Frees all, and counts anew.
     pub(crate) fn clear(&mut self) {
-        *self = Residents::new(Some(self.budget));
+        *self = Residents { learned: self.learned, ..Residents::new(Some(self.given)) };
     }
 
     /// Bytes held now.
@@ -165,9 +252,24 @@ impl Residents {
         self.bytes
     }
 
+    /// Bytes of a segment, 0 where it is not held.
+    pub(crate) fn bytes_of(&self, key: Key) -> u64 {
+        self.held.get(&key).map_or(0, |held| held.bytes)
+    }
+
+    /// Whether columns in half precision are held.
+    pub(crate) fn has_halves(&self) -> bool {
+        self.held.keys().any(|key| matches!(key, Key::Column { form: Form::Half, .. }))
+    }
+
     /// How often a segment was copied again that had left for others.
     pub(crate) fn again(&self) -> u64 {
         self.again
+    }
+
+    /// How many bytes were copied to the device.
+    pub(crate) fn uploaded(&self) -> u64 {
+        self.uploaded
     }
 
     /// How many segments are held.
@@ -181,7 +283,7 @@ fn buffer(device: &wgpu::Device, label: &str, size: u64) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
         size,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
     })
 }
@@ -197,20 +299,65 @@ fn write<T: bytemuck::NoUninit>(queue: &wgpu::Queue, to: &wgpu::Buffer, pieces: 
     }
 }
 
-/// A segment of a column: mean and sd of each row.
+/// A segment of a column in a form.
 pub(crate) fn upload_column(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     column: &Column,
+    form: Form,
     (first, rows): (usize, usize),
-) -> Vec<wgpu::Buffer> {
-    let to = buffer(device, "column", rows as u64 * ROW_BYTES);
-    let pairs = |start: usize| {
-        let span = first + start..first + rows.min(start + UPLOAD_BYTES / 8);
-        column.mean()[span.clone()].iter().zip(&column.sd()[span]).map(|(&mean, &sd)| [mean, sd]).collect::<Vec<_>>()
+) -> wgpu::Buffer {
+    if form == Form::Half {
+        return upload_halves(device, queue, column, (first, rows));
+    }
+    upload_spans(device, queue, column, std::iter::once(first..first + rows))
+}
+
+fn upload_halves(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    column: &Column,
+    (first, rows): (usize, usize),
+) -> wgpu::Buffer {
+    const AT_ONCE: usize = UPLOAD_BYTES / 4;
+    let half = column.half();
+    let to = buffer(device, "column in half precision", rows as u64 * Form::Half.row_bytes());
+    let words = |start: usize| {
+        let span = first + start..first + rows.min(start + AT_ONCE);
+        let pairs = column.mean()[span.clone()].iter().zip(&column.sd()[span]);
+        pairs.map(|(&mean, &sd)| half.word(mean, sd)).collect::<Vec<u32>>()
     };
-    write(queue, &to, (0..rows).step_by(UPLOAD_BYTES / 8).map(pairs));
-    vec![to]
+    write(queue, &to, (0..rows).step_by(AT_ONCE).map(words));
+    to
+}
+
+/// Some stretches of rows of a column, one after the other: mean and sd of each row.
+pub(crate) fn upload_spans(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    column: &Column,
+    spans: impl Iterator<Item = Range<usize>> + Clone,
+) -> wgpu::Buffer {
+    const AT_ONCE: usize = UPLOAD_BYTES / ROW_BYTES as usize;
+    let rows: usize = spans.clone().map(|span| span.len()).sum();
+    let to = buffer(device, "column", rows as u64 * ROW_BYTES);
+    let of_span = |span: Range<usize>| {
+        let end = span.end;
+        span.step_by(AT_ONCE).map(move |start| start..end.min(start + AT_ONCE))
+    };
+    let mut parts = spans.flat_map(of_span);
+    let pieces = std::iter::from_fn(|| {
+        let mut piece: Vec<[f32; 2]> = Vec::new();
+        while piece.len() < AT_ONCE
+            && let Some(part) = parts.next()
+        {
+            let pairs = column.mean()[part.clone()].iter().zip(&column.sd()[part]);
+            piece.extend(pairs.map(|(&mean, &sd)| [mean, sd]));
+        }
+        (!piece.is_empty()).then_some(piece)
+    });
+    write(queue, &to, pieces);
+    to
 }
 
 /// Fours of components of a vector.
@@ -336,10 +483,35 @@ mod tests {
                         assert!(count >= 1 && count <= cut.rows_per_segment() as usize);
                         next += count;
                     }
+                    for (segment, (first, count)) in cut.segments(rows).enumerate() {
+                        let places = [0, count / 2, count - 1].map(|at| (at, cut.place(rows, first + at)));
+                        assert!(places.iter().all(|&(at, place)| place == (segment, at, count - at)), "{places:?}");
+                    }
                 }
                 assert_eq!(next, rows);
             }
         }
         assert_eq!(Cut::new(&limits, ROW_BYTES, None, Share::WHOLE).rows_per_segment(), (128 << 20) / 8);
+    }
+
+    #[test]
+    fn what_was_held_is_a_budget_for_a_while() {
+        let mut residents = Residents::new(None);
+        residents.learn(0);
+        assert_eq!(residents.budget(), u64::MAX, "nothing was held: that says nothing");
+        residents.bytes = 30_000;
+        residents.learn(800);
+        assert_eq!(residents.budget(), 15_000, "half of it may fit");
+        residents.bytes = 9000;
+        residents.learn(8000);
+        assert_eq!(residents.budget(), 7000);
+        residents.bytes = 80_000;
+        residents.learn(80_000);
+        assert_eq!(residents.budget(), 7000, "it has not grown since");
+        residents.clear();
+        let now = Instant::now();
+        assert_eq!((residents.budget_at(now), residents.budget_at(now + 2 * LEARNED_FOR)), (7000, u64::MAX));
+        let given = Residents { learned: residents.learned, ..Residents::new(Some(100)) };
+        assert_eq!((given.budget_at(now), given.budget_at(now + 2 * LEARNED_FOR)), (100, 100));
     }
 }

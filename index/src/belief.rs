@@ -5,13 +5,14 @@
 //! deviation. Temperatures are never averaged away; other conditions are not told apart.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use datasets::property::Axis;
 use datasets::record::{Evidence, REFERENCE_TEMPERATURE_K};
 
 use gpu::Mask;
 
+use crate::columns::DeviceColumns;
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
 
@@ -53,7 +54,7 @@ pub struct Beliefs {
     population: OnceLock<Population>,
     place: OnceLock<Vec<u32>>,
     known: [OnceLock<Mask>; 5],
-    pub(crate) device: [OnceLock<Arc<gpu::Column>>; 5],
+    pub(crate) device: DeviceColumns,
 }
 
 /// What is known of a property over all materials of a scope, on its axis.

@@ -148,7 +148,7 @@ impl Hub {
             progress(Progress::LoadingBundle);
             bundled::load(&mut table).await?;
         }
-        let snapshot = open_snapshot(data_dir, &table, progress).await?;
+        let snapshot = open_snapshot(data_dir, &device, &table, progress).await?;
         progress(Progress::Ready);
         let predictions = Arc::new(Predictions::of(data_dir));
         snapshot.predict_by(Arc::clone(&predictions));
@@ -203,7 +203,8 @@ impl Hub {
         }
         // long work for the processor: not on a thread that answers requests
         let runtime = tokio::runtime::Handle::current();
-        let making = move || runtime.block_on(next_snapshot(&old, &table, &mut |_| {}));
+        let device = self.device.clone();
+        let making = move || runtime.block_on(next_snapshot(&device, &old, &table, &mut |_| {}));
         let next = tokio::task::spawn_blocking(making)
             .await
             .map_err(|e| TableError::Corrupt { what: "the new snapshot".into(), why: e.to_string() })??;
@@ -221,13 +222,17 @@ impl Hub {
         self.keeper.call_once(|| {
             let mut moved = self.moved.subscribe();
             let (data_dir, shown) = (self.data_dir.clone(), Arc::clone(&self.snapshot));
+            let device = self.device.clone();
             tokio::spawn(async move {
                 // ends with the hub
                 while moved.changed().await.is_ok() {
                     let snapshot = Arc::clone(&shown.read().unwrap_or_else(PoisonError::into_inner));
-                    let data_dir = data_dir.clone();
+                    let (data_dir, device) = (data_dir.clone(), device.clone());
                     let keeping = move || {
                         warm_up(&snapshot);
+                        if let Err(why) = snapshot.renew_columns(&device) {
+                            tracing::warn!("columns are made at the first query: {why}");
+                        }
                         keep(&data_dir, &snapshot);
                     };
                     if let Err(why) = tokio::task::spawn_blocking(keeping).await {
@@ -425,6 +430,7 @@ fn warm_up(snapshot: &Snapshot) {
 /// The kept snapshot of the table's version, or one made from an older one that is kept, or a new one.
 async fn open_snapshot(
     data_dir: &Path,
+    device: &Device,
     table: &Table,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Snapshot, TableError> {
@@ -442,7 +448,7 @@ async fn open_snapshot(
         None
     });
     let snapshot = match older {
-        Some(older) => next_snapshot(&older, table, progress).await?,
+        Some(older) => next_snapshot(device, &older, table, progress).await?,
         None => snapshot::build(table, |done, total| progress(Progress::Building(done, total))).await?,
     };
     progress(Progress::Saving);
@@ -452,11 +458,12 @@ async fn open_snapshot(
 
 /// The snapshot of the table's version: extended from another one, or built where that cannot be done.
 async fn next_snapshot(
+    device: &Device,
     old: &Snapshot,
     table: &Table,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Snapshot, TableError> {
-    match snapshot::extend(old, table).await {
+    match snapshot::extend_for(device, old, table).await {
         Ok(next) => Ok(next),
         Err(why) => {
             tracing::warn!("all records are read again for version {}: {why}", table.version());

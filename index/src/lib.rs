@@ -10,6 +10,7 @@
 pub mod asked;
 pub mod belief;
 pub mod candidate;
+pub(crate) mod columns;
 pub mod embedding;
 pub mod filter;
 pub mod hnsw;

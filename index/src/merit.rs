@@ -11,6 +11,7 @@ use datasets::property::{Axis, Property};
 use datasets::record::Evidence;
 
 use crate::belief::{Belief, Beliefs, floor_sd};
+use crate::columns::Subject;
 use crate::properties::own_key_at_start;
 use crate::scope::Scope;
 use crate::snapshot::Snapshot;
@@ -125,10 +126,13 @@ impl Merit {
             }
             Ok(self.beliefs(snapshot, scope, true).with_population(known.population()))
         };
-        match snapshot.merits.get((scope.clone(), format!("{ready} {}", self.text)), make) {
+        let text = format!("{ready} {}", self.text);
+        let beliefs = match snapshot.merits.get((scope.clone(), text.clone()), make) {
             Ok(beliefs) => beliefs,
             Err(never) => match never {},
-        }
+        };
+        snapshot.awaited.meet(|| Subject::Merit(scope.clone(), text), &beliefs);
+        beliefs
     }
 
     /// Why no empty cell of the index is predicted, where none is.

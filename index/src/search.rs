@@ -4,11 +4,9 @@
 //! decides. Where the device's last row is not clearly worse than the last wanted one, more rows are asked for, and at
 //! last all rows are scored in f64. So an answer never depends on the device.
 
-use std::sync::Arc;
-
 use datasets::record::Evidence;
 use gpu::reference::{self, Window};
-use gpu::{Column, Device, GpuError, Mask, Missing, SpecQuery};
+use gpu::{Device, GpuError, Mask, Missing, SpecQuery};
 use rayon::prelude::*;
 
 use crate::belief::Beliefs;
@@ -61,7 +59,7 @@ pub fn rank(snapshot: &Snapshot, device: &Device, spec: &Resolved) -> Result<Ran
     if matched == 0 {
         return Ok(ranking);
     }
-    let query = SpecQuery { targets: &scorer.device_targets()?, mask: Some(&mask), k: spec.offset + spec.limit };
+    let query = SpecQuery { targets: &scorer.device_targets(device)?, mask: Some(&mask), k: spec.offset + spec.limit };
     let answer = device.exact_by(&query, ERROR, |row| scorer.score(row))?;
     ranking.device = answer.device;
     ranking.note = answer.note;
@@ -167,16 +165,16 @@ impl<'a> Scorer<'a> {
         (weights > 0.0).then(|| sum / weights)
     }
 
-    fn device_targets(&self) -> Result<Vec<gpu::Target>, GpuError> {
-        self.wishes.iter().map(|(beliefs, window)| self.device_target(beliefs, window)).collect()
+    fn device_targets(&self, device: &Device) -> Result<Vec<gpu::Target>, GpuError> {
+        self.wishes.iter().map(|(beliefs, window)| self.device_target(device, beliefs, window)).collect()
     }
 
-    fn device_target(&self, beliefs: &Beliefs, window: &Window) -> Result<gpu::Target, GpuError> {
+    fn device_target(&self, device: &Device, beliefs: &Beliefs, window: &Window) -> Result<gpu::Target, GpuError> {
         let ignore = self.spec.unknown == Unknown::Ignore;
         let least = if ignore { self.spec.evidence } else { Evidence::None };
         let population = beliefs.population();
         Ok(gpu::Target {
-            column: device_column(beliefs, self.materials, least)?,
+            column: beliefs.column(device, self.materials, least)?,
             lo: window.lo as f32,
             hi: window.hi as f32,
             inv_tolerance: window.inv_tolerance as f32,
@@ -188,27 +186,4 @@ impl<'a> Scorer<'a> {
             },
         })
     }
-}
-
-/// The beliefs as a device column: one row a material; cells of less than the asked evidence are empty.
-fn device_column(beliefs: &Beliefs, materials: usize, least: Evidence) -> Result<Arc<Column>, GpuError> {
-    let make = || {
-        let (mut mean, mut sd) = (vec![0f32; materials], vec![-1f32; materials]);
-        for i in 0..beliefs.len() {
-            if beliefs.evidence[i] >= least as u8 {
-                let row = beliefs.row[i] as usize;
-                mean[row] = beliefs.mean[i] as f32;
-                sd[row] = beliefs.sd[i] as f32;
-            }
-        }
-        Column::new(mean, sd)
-    };
-    // where all cells are of enough evidence the column is the one of no condition
-    let weakest = beliefs.evidence.iter().min().copied().unwrap_or_default();
-    let slot = if weakest >= least as u8 { 0 } else { least as usize };
-    if let Some(column) = beliefs.device[slot].get() {
-        return Ok(Arc::clone(column));
-    }
-    let column = make()?;
-    Ok(Arc::clone(beliefs.device[slot].get_or_init(|| column)))
 }

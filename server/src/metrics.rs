@@ -85,6 +85,9 @@ impl Metrics {
             counter(&mut all, "device_searches_by_cpu", what, device.answered_by_cpu);
             let what = "Segments copied again to the device that had left its memory for others";
             counter(&mut all, "device_segments_copied_again", what, device.segments_copied_again.unwrap_or(0));
+            let uploaded = ConstCounter::<u64>::new(device.uploaded_bytes.unwrap_or(0));
+            let what = "Data copied to the device's memory";
+            all.register_with_unit("device_uploaded", what, Unit::Bytes, uploaded);
             let held = ConstGauge::<i64>::new(device.held_bytes.unwrap_or(0) as i64);
             all.register_with_unit("device_held", "Data in the device's memory", Unit::Bytes, held);
         }

@@ -80,7 +80,8 @@ fn metrics_count_what_was_asked_and_say_what_is_there() {
     assert_eq!(asked("POST", "/v1/suggest", 200), Some(1.0));
     let timed = "matgenome_http_request_duration_seconds_count{method=\"POST\",route=\"/v1/suggest\"}";
     assert_eq!(found.get(timed), Some(&1.0));
-    for (name, value) in [("ready", 1.0), ("table_version", 1.0), ("materials", 10.0), ("device_lost", 0.0)] {
+    let zero = ["device_lost", "device_uploaded_bytes_total"].map(|name| (name, 0.0));
+    for (name, value) in [("ready", 1.0), ("table_version", 1.0), ("materials", 10.0)].into_iter().chain(zero) {
         assert_eq!(found.get(&format!("matgenome_{name}")), Some(&value), "{name}");
     }
     let device = server.get("/healthz").json()["device"].as_str().unwrap().to_owned();

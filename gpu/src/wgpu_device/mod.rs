@@ -1,14 +1,17 @@
 //! One opened adapter: pipelines, memory, dispatch and read-back.
 
+mod columns;
+mod commands;
 mod dense;
 mod histogram;
 mod places;
 mod select;
+#[cfg(test)]
+mod several;
 mod shortlist;
 mod spec;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -16,11 +19,12 @@ use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
 use crate::places::GRID_BYTES;
 use crate::segment::{
-    Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_column, upload_vectors, vector_bytes,
+    Cut, Form, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_vectors, vector_bytes,
 };
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
-use crate::{Column, GpuError, Metric, Vectors};
+use crate::{GpuError, Metric, Vectors};
 
+use commands::{Commands, Uniforms};
 use places::PlacesPipelines;
 #[cfg(test)]
 pub(crate) use places::places_kernels;
@@ -33,15 +37,9 @@ const DISPATCH_ROWS: u32 = 1 << 23;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Storage buffers that the scoring kernel binds.
 const STORAGE_BUFFERS: u32 = 8;
-/// Multiplications, or what takes as long, of one submission: about a second of a software driver, a tenth of that of a small GPU,
-/// and so below what drivers end.
-const SUBMISSION_WORK: u64 = 1 << 32;
 /// How long a thread asks a GPU again and again whether it has answered, before it sleeps until then: waking takes longer than
 /// most queries do.
 const SPIN: Duration = Duration::from_micros(500);
-/// Submissions that the device has not ended yet.
-const IN_FLIGHT: usize = 4;
-
 /// Why the device did not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -72,6 +70,7 @@ pub(crate) struct WgpuDevice {
     device: wgpu::Device,
     queue: wgpu::Queue,
     score: wgpu::ComputePipeline,
+    score_halves: wgpu::ComputePipeline,
     histogram: wgpu::ComputePipeline,
     select: SelectPipelines,
     shorten: wgpu::ComputePipeline,
@@ -81,6 +80,8 @@ pub(crate) struct WgpuDevice {
     is_gpu: bool,
     /// Whether batches are compared by grids.
     grids: bool,
+    /// A copy of rows from one buffer to another takes as long as it takes to copy so many rows to the device.
+    copy_rows: usize,
     /// The part of all rows that it holds and answers for.
     share: Share,
     /// The cut of columns.
@@ -108,6 +109,10 @@ pub(crate) struct Holding {
     pub(crate) bytes: u64,
     /// How often a segment was copied again that had left for others.
     pub(crate) again: u64,
+    /// Bytes that were copied to it.
+    pub(crate) uploaded: u64,
+    /// Whether columns are held in half precision.
+    pub(crate) halves: bool,
 }
 
 impl WgpuDevice {
@@ -146,12 +151,13 @@ impl WgpuDevice {
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| tracing::warn!(%error, "device error")));
 
         let built = guarded(&device, || {
-            let score = spec::pipeline(&device);
+            let scores = [Form::Single, Form::Half].map(|form| spec::pipeline(&device, form));
             let shorten = shortlist::shorten_pipeline(&device);
-            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device), shorten))
+            Ok((scores, histogram::pipeline(&device), SelectPipelines::new(&device), shorten))
         });
         drop(alone);
-        let (score, histogram, select, shorten) = built.map_err(|failure| refuse(failure.to_string()))?;
+        let ([score, score_halves], histogram, select, shorten) =
+            built.map_err(|failure| refuse(failure.to_string()))?;
         let cut = Cut::new(&limits, ROW_BYTES, segment_rows, Share::WHOLE);
         let memory = Mutex::new(Memory {
             residents: Residents::new(memory),
@@ -165,12 +171,14 @@ impl WgpuDevice {
             device,
             queue,
             score,
+            score_halves,
             histogram,
             select,
             shorten,
             places: PlacesPipelines::default(),
             is_gpu,
             grids: is_gpu,
+            copy_rows: columns::COPY_ROWS,
             share: Share::WHOLE,
             cut,
             segment_rows,
@@ -201,18 +209,6 @@ impl WgpuDevice {
         self.cut.rows_per_segment()
     }
 
-    /// Uploads columns.
-    pub(crate) fn load(&self, columns: &[Arc<Column>]) -> Result<(), Failure> {
-        self.with_memory(|memory| {
-            for column in columns {
-                for segment in 0..self.cut.segments(column.len()).count() {
-                    self.column(&mut memory.residents, column, segment)?;
-                }
-            }
-            self.wait(None)
-        })
-    }
-
     /// Uploads vectors, with what a metric needs of them.
     pub(crate) fn load_vectors(&self, vectors: &Arc<Vectors>, metric: Metric) -> Result<(), Failure> {
         self.with_memory(|memory| {
@@ -239,7 +235,13 @@ impl WgpuDevice {
     }
 
     fn note_holding(&self, memory: &Memory) {
-        let holding = Holding { bytes: memory.residents.bytes(), again: memory.residents.again() };
+        let Memory { residents, .. } = memory;
+        let holding = Holding {
+            bytes: residents.bytes(),
+            again: residents.again(),
+            uploaded: residents.uploaded(),
+            halves: residents.has_halves(),
+        };
         *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
@@ -252,6 +254,7 @@ impl WgpuDevice {
         memory.residents.forget_dropped();
         let mut attempt = || {
             self.check_lost()?;
+            let before = memory.residents.bytes();
             let result = guarded(&self.device, || work(&mut memory));
             if matches!(result, Err(Failure::Refused(_))) {
                 // a lost device says so only when it is polled after its last work, and what it refuses now asks for no poll
@@ -262,6 +265,9 @@ impl WgpuDevice {
             }
             // what is said of a lost device explains more than the errors that follow from it
             let result = self.check_lost().and(result);
+            if matches!(result, Err(Failure::OutOfMemory(_))) {
+                memory.residents.learn(before);
+            }
             if !matches!(result, Ok(_) | Err(Failure::TooLarge(_))) {
                 // buffers and kernels that were refused must not be used again
                 memory.clear();
@@ -283,22 +289,6 @@ impl WgpuDevice {
         }
     }
 
-    /// The buffer of a segment of a column, uploaded where it is not there.
-    fn column(&self, residents: &mut Residents, column: &Arc<Column>, segment: usize) -> Result<wgpu::Buffer, Failure> {
-        let key = Key::Column { id: column.id(), segment };
-        let buffers = match residents.touch(key) {
-            Some(buffers) => buffers,
-            None => {
-                let span = nth(self.cut, column.len(), segment)?;
-                self.make_room(residents, span.1 as u64 * ROW_BYTES)?;
-                let buffers = upload_column(&self.device, &self.queue, column, span);
-                residents.hold(key, column, buffers.clone());
-                buffers
-            }
-        };
-        Ok(buffers[0].clone())
-    }
-
     /// Values and terms of a segment of vectors, as numbers or as bytes, uploaded where they are not there.
     fn vectors(
         &self,
@@ -318,7 +308,8 @@ impl WgpuDevice {
                     if as_bytes { code_bytes(vectors.dims()) } else { vector_bytes(vectors.dims()) + ROW_BYTES };
                 self.make_room(residents, span.1 as u64 * bytes)?;
                 let buffers = upload(&self.device, &self.queue, vectors, metric, span);
-                residents.hold(key, vectors, buffers.clone());
+                let uploaded = buffers.iter().map(wgpu::Buffer::size).sum();
+                residents.hold(key, vectors, buffers.clone(), uploaded);
                 buffers
             }
         };
@@ -409,13 +400,19 @@ impl WgpuDevice {
     }
 
     fn commands(&self) -> Commands<'_> {
-        Commands { device: self, pass: None, encoder: None, work: 0, flying: VecDeque::new() }
+        Commands::new(self)
     }
 
     /// Compares batches by grids, whatever the device is.
     #[cfg(test)]
     pub(crate) fn with_grids(self) -> WgpuDevice {
         WgpuDevice { grids: true, ..self }
+    }
+
+    /// Copies rows from an older column, however few they are.
+    #[cfg(test)]
+    pub(crate) fn with_cheap_copies(self) -> WgpuDevice {
+        WgpuDevice { copy_rows: 1, ..self }
     }
 
     /// Loses the device, as a driver would.
@@ -446,81 +443,6 @@ impl Memory {
 
 fn nth(cut: Cut, rows: usize, segment: usize) -> Result<(usize, usize), Failure> {
     cut.segments(rows).nth(segment).ok_or_else(|| Failure::Refused("there is no such segment".to_owned()))
-}
-
-/// Commands on their way to the device. Each submission is a bounded piece of work, since drivers end what takes too long, and
-/// few are in flight; each has a price of its own (some 20 µs), so that small pieces go together.
-struct Commands<'a> {
-    device: &'a WgpuDevice,
-    /// The pass that the last kernels were put in, ended before anything else is encoded.
-    pass: Option<wgpu::ComputePass<'static>>,
-    encoder: Option<wgpu::CommandEncoder>,
-    /// Of what is encoded and not submitted.
-    work: u64,
-    flying: VecDeque<wgpu::SubmissionIndex>,
-}
-
-impl Commands<'_> {
-    fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
-        self.pass = None;
-        let device = &self.device.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
-    }
-
-    /// Runs a kernel with the parameters that lie at these offsets of its uniform buffers; `work` as for [`SUBMISSION_WORK`].
-    fn run(
-        &mut self,
-        pipeline: &wgpu::ComputePipeline,
-        group: &wgpu::BindGroup,
-        offsets: &[u32],
-        groups: [u32; 2],
-        work: u64,
-    ) -> Result<(), Failure> {
-        if self.work + work > SUBMISSION_WORK {
-            self.submit()?;
-        }
-        let mut pass = match self.pass.take() {
-            Some(pass) => pass,
-            None => self.encoder().begin_compute_pass(&wgpu::ComputePassDescriptor::default()).forget_lifetime(),
-        };
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, offsets);
-        pass.dispatch_workgroups(groups[0], groups[1], 1);
-        self.pass = Some(pass);
-        self.work += work;
-        Ok(())
-    }
-
-    fn submit(&mut self) -> Result<(), Failure> {
-        self.pass = None;
-        self.work = 0;
-        let Some(encoder) = self.encoder.take() else { return Ok(()) };
-        self.flying.push_back(self.device.queue.submit([encoder.finish()]));
-        match self.flying.len() > IN_FLIGHT {
-            true => self.device.wait(self.flying.pop_front()),
-            false => Ok(()),
-        }
-    }
-}
-
-/// Parameters of many dispatches.
-struct Uniforms {
-    bytes: Vec<u8>,
-    align: usize,
-}
-
-impl Uniforms {
-    fn new(limits: &wgpu::Limits) -> Uniforms {
-        Uniforms { bytes: Vec::new(), align: limits.min_uniform_buffer_offset_alignment.max(16) as usize }
-    }
-
-    /// Where these lie.
-    fn push<T: bytemuck::Pod>(&mut self, params: &T) -> u32 {
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(bytemuck::bytes_of(params));
-        self.bytes.resize(self.bytes.len().next_multiple_of(self.align), 0);
-        at as u32
-    }
 }
 
 const UNIFORM: wgpu::BufferUsages = wgpu::BufferUsages::UNIFORM.union(wgpu::BufferUsages::COPY_DST);

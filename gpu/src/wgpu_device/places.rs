@@ -14,7 +14,7 @@ use crate::shader::BLOCK;
 use crate::{Masks, Metric};
 
 /// Multiplications of one dispatch: see there.
-const DISPATCH_WORK: u64 = super::SUBMISSION_WORK;
+const DISPATCH_WORK: u64 = super::commands::SUBMISSION_WORK;
 /// Work groups of one dispatch in one dimension.
 const DISPATCH_GROUPS: u32 = 65_535;
 

@@ -27,6 +27,7 @@ use space::ensemble::{Ensemble, Said};
 use space::predictor::{COVERED_DEVIATIONS, Predicted};
 
 use crate::belief::{At, Belief, Beliefs, floor_sd};
+use crate::columns::Subject;
 use crate::embedding::{Latest, compose};
 use crate::properties::fingerprint;
 use crate::scope::{Scope, Viewer};
@@ -478,10 +479,12 @@ impl Snapshot {
         let at_bits = at.map(|at| (at.temperature.to_bits(), at.tolerance.to_bits()));
         let key = (scope.clone(), property.key.clone(), at_bits);
         let make = || Ok::<_, std::convert::Infallible>(filled(&known, property, &column));
-        match self.believed.get(key, make) {
+        let beliefs = match self.believed.get(key.clone(), make) {
             Ok(beliefs) => beliefs,
             Err(never) => match never {},
-        }
+        };
+        self.awaited.meet(|| Subject::Believed(key), &beliefs);
+        beliefs
     }
 
     /// The known materials on which a prediction rests first of all: the nearest ones that were learned from.

@@ -39,7 +39,8 @@ pub async fn build(table: &Table, mut progress: impl FnMut(u64, u64)) -> Result<
         }
     }
     let merged = merge(&Snapshot::empty(), Vec::new(), &rows.sorted(), table.version(), infos, sources);
-    merged.map_err(|why| TableError::Corrupt { what: "the record table".into(), why: why.into() })
+    let merged = merged.map_err(|why| TableError::Corrupt { what: "the record table".into(), why: why.into() })?;
+    Ok(merged.snapshot)
 }
 
 /// Some records as sorted columns, numbered among themselves.

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use datasets::property::Property;
 use datasets::table::{DataFile, Table, TableError};
+use gpu::Device;
 use rayon::prelude::*;
 
 use super::Snapshot;
 use super::build::Rows;
-use super::merge::merge;
+use super::merge::{Merged, merge};
 
 /// Why a snapshot must be built anew.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,19 @@ pub enum NotExtended {
 /// # Errors
 /// The difference cannot be told, or a file not be read: build it.
 pub async fn extend(old: &Snapshot, table: &Table) -> Result<Snapshot, NotExtended> {
+    Ok(extended(old, table).await?.snapshot)
+}
+
+/// The same; on a GPU the columns of the old snapshot are followed by the new ones.
+pub(crate) async fn extend_for(device: &Device, old: &Snapshot, table: &Table) -> Result<Snapshot, NotExtended> {
+    let Merged { snapshot, materials } = extended(old, table).await?;
+    if !device.is_cpu() {
+        snapshot.follow(old, materials.moves());
+    }
+    Ok(snapshot)
+}
+
+async fn extended(old: &Snapshot, table: &Table) -> Result<Merged, NotExtended> {
     let infos = table.datasets()?;
     let files = table.files()?;
     // deviations and bounds of a definition are in the values already

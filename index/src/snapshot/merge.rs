@@ -25,7 +25,7 @@ const NONE: u32 = u32::MAX;
 
 /// Stretches of two columns, in the order in which they make up a third one.
 #[derive(Default)]
-struct Runs(Vec<(Side, Range<usize>)>);
+pub(super) struct Runs(Vec<(Side, Range<usize>)>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -54,6 +54,21 @@ impl Runs {
 
     fn len(&self) -> usize {
         self.0.iter().map(|(_, run)| run.len()).sum()
+    }
+
+    /// Where the rows of the old column go, in runs; as many as are of use.
+    pub(super) fn moves(&self) -> gpu::Moves {
+        let (mut moves, mut to) = (gpu::Moves::default(), 0);
+        for (side, run) in &self.0 {
+            if *side == Side::Old {
+                moves.push(gpu::Run { from: run.start, to, rows: run.len() });
+            }
+            if moves.are_too_many() {
+                break;
+            }
+            to += run.len();
+        }
+        moves
     }
 
     /// Where each row of the old and the new column goes.
@@ -117,6 +132,12 @@ impl Runs {
     }
 }
 
+/// A new snapshot, and how its materials came about.
+pub(super) struct Merged {
+    pub(super) snapshot: Snapshot,
+    pub(super) materials: Runs,
+}
+
 /// Merges; `gone` has one flag for each record of `old`, or is empty where all stay.
 ///
 /// # Errors
@@ -128,7 +149,7 @@ pub(super) fn merge(
     version: u64,
     infos: BTreeMap<String, DatasetInfo>,
     files: Vec<DataFile>,
-) -> Result<Snapshot, &'static str> {
+) -> Result<Merged, &'static str> {
     let (om, or, ov) = (&old.materials, &old.records, &old.measurements);
     let (pr, pv) = (&part.records, &part.measurements);
     gone.resize(or.len(), false);
@@ -267,7 +288,7 @@ pub(super) fn merge(
     let measurements = Measurements { material, ..property };
     let next = Snapshot::new(version, materials, records, measurements, infos.into_values().collect(), files);
     carry_beliefs(old, &next, &row_of_old, &touched, &values.untouched);
-    Ok(next)
+    Ok(Merged { snapshot: next, materials: material_runs })
 }
 
 fn lower_bound(range: Range<usize>, less: impl Fn(usize) -> bool) -> usize {
@@ -516,8 +537,7 @@ fn words(old: &Measurements, new: &Measurements, runs: &Runs) -> Words {
 }
 
 /// Beliefs that nothing has changed are kept: those about a property whose values are as they were, where no phase
-/// that inherits one came or went. The scopes are the same datasets by name, and for those that saw all (or all that is
-/// public) also the datasets that are new.
+/// that inherits one came or went.
 fn carry_beliefs(
     old: &Snapshot,
     next: &Snapshot,
@@ -543,18 +563,27 @@ fn carry_beliefs(
             Some((key, Arc::new(beliefs.moved(rows, *from, *to)?)))
         })
         .collect();
-    let views = [Viewer::Public, Viewer::Owner].map(|viewer| (old.visible(viewer), next.visible(viewer)));
     for ((scope, key, at), beliefs) in moved {
-        let named = |name: &str| old.datasets.iter().position(|d| d.info.name == name).map(|d| scope.0[d]);
-        let by_name = Scope(next.datasets.iter().map(|d| named(&d.info.name).unwrap_or(false)).collect());
-        let known = |seen: &Scope| {
-            next.datasets.iter().zip(&seen.0).all(|(d, &seen)| named(&d.info.name).is_none_or(|was| was == seen))
-        };
-        for (before, now) in &views {
-            if *before == scope && known(now) && *now != by_name {
-                next.beliefs.put((now.clone(), key.clone(), at), Arc::clone(&beliefs));
-            }
+        for scope in next.scopes_after(old, &scope) {
+            next.beliefs.put((scope, key.clone(), at), Arc::clone(&beliefs));
         }
-        next.beliefs.put((by_name, key, at), beliefs);
+    }
+}
+
+impl Snapshot {
+    /// Under which scopes a scope of the snapshot before goes on: the same datasets by name, and for one that saw all (or all that
+    /// is public) also the datasets that are new.
+    pub(crate) fn scopes_after(&self, old: &Snapshot, scope: &Scope) -> Vec<Scope> {
+        let named = |name: &str| old.datasets.iter().position(|d| d.info.name == name).map(|d| scope.0[d]);
+        let by_name = Scope(self.datasets.iter().map(|d| named(&d.info.name).unwrap_or(false)).collect());
+        let known = |seen: &Scope| {
+            self.datasets.iter().zip(&seen.0).all(|(d, &seen)| named(&d.info.name).is_none_or(|was| was == seen))
+        };
+        let views = [Viewer::Public, Viewer::Owner].map(|viewer| (old.visible(viewer), self.visible(viewer)));
+        let views = views.into_iter().filter(|(before, now)| before == scope && known(now) && *now != by_name);
+        let mut scopes: Vec<Scope> = views.map(|(_, now)| now).collect();
+        scopes.dedup();
+        scopes.push(by_name);
+        scopes
     }
 }

@@ -17,6 +17,7 @@ use datasets::property::Property;
 use datasets::table::DataFile;
 
 use crate::belief::{At, Beliefs, Ground};
+use crate::columns::{Awaited, Subject};
 use crate::embedding::{Embeddings, Graphs, Space};
 use crate::materials::Materials;
 use crate::measurements::{Measurements, Records};
@@ -27,6 +28,7 @@ use crate::scope::{Scope, Viewer};
 use crate::structures::Structures;
 
 pub use build::build;
+pub(crate) use extend::extend_for;
 pub use extend::{NotExtended, extend};
 
 /// A dataset of the snapshot, with its counts.
@@ -42,7 +44,8 @@ pub struct Dataset {
     pub values: u64,
 }
 
-type BeliefKey = (Scope, String, Option<(u64, u64)>);
+/// A scope, a property's key, and the temperature that is asked for with its tolerance, as bits.
+pub(crate) type BeliefKey = (Scope, String, Option<(u64, u64)>);
 
 /// Everything of one table version.
 #[derive(Debug)]
@@ -74,6 +77,7 @@ pub struct Snapshot {
     pub(crate) stamp: OnceLock<u64>,
     pub(crate) learned: Cache<String, Option<Learned>>,
     pub(crate) believed: Cache<BeliefKey, Beliefs>,
+    pub(crate) awaited: Awaited,
 }
 
 /// Computed once for each key, and dropped all together when there are too many.
@@ -190,6 +194,7 @@ impl Snapshot {
             learned: Cache::new(64),
             // each holds all materials
             believed: Cache::new(24),
+            awaited: Awaited::default(),
         }
     }
 
@@ -230,10 +235,21 @@ impl Snapshot {
     pub fn beliefs(&self, scope: &Scope, property: &Property, at: Option<At>) -> Arc<Beliefs> {
         let key = (scope.clone(), property.key.clone(), at.map(|a| (a.temperature.to_bits(), a.tolerance.to_bits())));
         let make = || Ok::<_, std::convert::Infallible>(self.ground(scope).beliefs(&property.key, property.axis, at));
-        match self.beliefs.get(key, make) {
+        let beliefs = match self.beliefs.get(key.clone(), make) {
             Ok(beliefs) => beliefs,
             Err(never) => match never {},
-        }
+        };
+        self.awaited.meet(|| Subject::Known(key), &beliefs);
+        beliefs
+    }
+
+    /// All beliefs that are made of late.
+    pub(crate) fn kept_beliefs(&self) -> Vec<(Subject, Arc<Beliefs>)> {
+        let known = self.beliefs.all().into_iter().map(|(key, beliefs)| (Subject::Known(key), beliefs));
+        let believed = self.believed.all().into_iter().map(|(key, beliefs)| (Subject::Believed(key), beliefs));
+        let merits =
+            self.merits.all().into_iter().map(|((scope, text), beliefs)| (Subject::Merit(scope, text), beliefs));
+        known.chain(believed).chain(merits).collect()
     }
 
     /// Whether the beliefs about a property under a scope are made already.

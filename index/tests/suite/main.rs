@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::print_stdout, missing_docs)]
 
 mod beliefs;
+mod columns;
 mod extend;
 mod filters;
 mod fuzz;
