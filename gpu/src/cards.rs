@@ -100,7 +100,8 @@ impl Cards {
         for at in 0..self.slots.len() {
             match &*self.slot(at) {
                 Slot::Ready(ready) => {
-                    let Holding { bytes, again, uploaded } = ready.holding();
+                    let Holding { bytes, again, uploaded, halves } = ready.holding();
+                    all.halves |= halves;
                     all.bytes += bytes;
                     all.again += again;
                     all.uploaded += uploaded;
@@ -115,9 +116,8 @@ impl Cards {
         (report.lost, report.answered_by_cpu) = (lost.is_some(), self.by_cpu.load(Ordering::Relaxed));
         if lost.is_some() {
             report.note = lost;
-        } else if all.again > 0 {
-            let short = "device memory is smaller than the data: some is copied again for each query";
-            report.note = Some(report.note.map_or(short.to_owned(), |note| format!("{note}; {short}")));
+        } else if let Some(short) = short(all) {
+            report.note = Some(report.note.map_or(short.clone(), |note| format!("{note}; {short}")));
         }
         report
     }
@@ -213,6 +213,17 @@ impl Cards {
     }
 }
 
+/// What comes of it where device memory is smaller than the data.
+fn short(all: Holding) -> Option<String> {
+    let what = match (all.halves, all.again > 0) {
+        (false, false) => return None,
+        (true, false) => "columns are held in half precision",
+        (false, true) => "some is copied again for each query",
+        (true, true) => "columns are held in half precision, and some is copied again for each query",
+    };
+    Some(format!("device memory is smaller than the data: {what}"))
+}
+
 /// Opens a lost card again, on a thread of its own. Where it is gone, another one of its make takes its share as well.
 fn reopen(cards: &Weak<Cards>, at: usize) {
     let asked = |cards: Arc<Cards>| {
@@ -247,7 +258,10 @@ pub(crate) fn open(adapter: &wgpu::Adapter, options: OpenOptions) -> Result<Wgpu
         let rows = query.targets.first().map_or(0, |target| target.column.len());
         card.spec(query, rows)
     };
+    let candidates =
+        |query: &SpecQuery| card.by_halves(query, query.targets.first().map_or(0, |target| target.column.len()));
     selftest::run(spec)
+        .and_then(|()| selftest::run_half(candidates))
         .and_then(|()| selftest::run_dense(|job, bytes| card.dense_with(job, bytes)))
         .and_then(|()| selftest::run_histogram(|query: &HistogramQuery| card.histogram(query)))
         .map_err(|why| GpuError::SelfTest { device: card.report().name.clone(), why })?;

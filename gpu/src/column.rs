@@ -1,9 +1,10 @@
 //! What is believed of one property of every row, in numbers.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::half::Half;
 use crate::{GpuError, Moves, Run};
 
 /// The largest number of rows of one column: row numbers are u32, with room for rounding up to whole work groups.
@@ -23,6 +24,7 @@ pub struct Column {
     mean: Vec<f32>,
     sd: Vec<f32>,
     shared: Option<Shared>,
+    half: OnceLock<Half>,
 }
 
 /// What a column has in common with an older one: devices that hold that one need not be given it again.
@@ -85,7 +87,7 @@ impl Column {
                 }
             }
         }
-        Ok(Column { id: NEXT.fetch_add(1, Ordering::Relaxed), mean, sd, shared: None })
+        Ok(Column { id: NEXT.fetch_add(1, Ordering::Relaxed), mean, sd, shared: None, half: OnceLock::new() })
     }
 
     /// A number that no other column of this process has.
@@ -116,6 +118,11 @@ impl Column {
     /// What it shares with an older column.
     pub(crate) fn shared(&self) -> Option<&Shared> {
         self.shared.as_ref()
+    }
+
+    /// How it is written in half precision; looks at all rows at the first call.
+    pub(crate) fn half(&self) -> &Half {
+        self.half.get_or_init(|| Half::of(self))
     }
 
     /// The stretches of `moves` whose rows are the same in both columns; none where there are too many.

@@ -25,18 +25,29 @@ pub(crate) fn spec(query: &SpecQuery, rows: usize) -> Vec<Hit> {
     spec_with(query, rows, true)
 }
 
+/// The best of some rows, of which each is there once.
+pub(crate) fn best_of(query: &SpecQuery, rows: &[u32]) -> Vec<Hit> {
+    let scan = Scan::new(query, query.targets[0].column.len(), false);
+    let lane = || Lane::new(query.k.min(rows.len()));
+    let add = |mut lane: Lane, rows: &[u32]| {
+        lane.picked.clear();
+        lane.picked.extend_from_slice(rows);
+        scan.gathered(&mut lane);
+        lane
+    };
+    let best = match rows.len() <= TASK {
+        true => rows.chunks(BLOCK).fold(lane(), add).best,
+        false => {
+            let lanes = rows.par_chunks(BLOCK).fold(lane, add);
+            lanes.map(|lane| lane.best).reduce(|| lane().best, Smallest::merge)
+        }
+    };
+    best.into_sorted().into_iter().map(topk::hit).collect()
+}
+
 /// The answer, with rows sifted first or not.
 fn spec_with(query: &SpecQuery, rows: usize, sifts: bool) -> Vec<Hit> {
-    let params = kernel::params(query);
-    let scan = Scan {
-        sieves: sifts.then(|| params.iter().map(Sieve::new).collect()),
-        columns: query.targets.iter().map(|target| (target.column.mean(), target.column.sd())).collect(),
-        params,
-        mask: query.mask,
-        rows,
-        k: query.k.min(rows),
-        bound: AtomicU64::new(u64::MAX),
-    };
+    let scan = Scan::new(query, rows, sifts);
     let tasks = rows.div_ceil(TASK);
     let best = if tasks <= 1 {
         let mut lane = Lane::new(scan.k);
@@ -96,6 +107,21 @@ impl Lane {
             picked: Vec::with_capacity(BLOCK),
             may: Box::new([0; BLOCK]),
             room: simd::Room { sum: vec![0.0; BLOCK].into(), limit: vec![0.0; BLOCK].into() },
+        }
+    }
+}
+
+impl<'a> Scan<'a> {
+    fn new(query: &SpecQuery<'a>, rows: usize, sifts: bool) -> Scan<'a> {
+        let params = kernel::params(query);
+        Scan {
+            sieves: sifts.then(|| params.iter().map(Sieve::new).collect()),
+            columns: query.targets.iter().map(|target| (target.column.mean(), target.column.sd())).collect(),
+            params,
+            mask: query.mask,
+            rows,
+            k: query.k.min(rows),
+            bound: AtomicU64::new(u64::MAX),
         }
     }
 }

@@ -21,7 +21,9 @@ pub struct OpenOptions {
     /// where there is none. Answers do not depend on it.
     pub segment_rows: Option<u32>,
     /// The most bytes of columns and vectors that are held in device memory; what was not used for the longest time leaves for
-    /// what is needed. Without it, everything is held until the driver refuses. Answers do not depend on it.
+    /// what is needed, and columns that do not fit are held in half precision, which finds candidates for single precision to
+    /// decide among. Without it, everything is held until the driver refuses, and somewhat less for a while afterwards. Answers
+    /// do not depend on it.
     pub memory_bytes: Option<u64>,
 }
 

@@ -62,7 +62,9 @@ pub(crate) struct TargetParams {
     pub(crate) sides: u32,
     /// The least squared shortfall of rows without a value: what a sieve takes them for.
     pub(crate) missing_least: f32,
-    pub(crate) pad: [u32; 2],
+    /// How the column is written, where it is in half precision.
+    pub(crate) scale: f32,
+    pub(crate) offset: f32,
 }
 
 /// The targets of a checked query, as kernels take them.
@@ -90,7 +92,8 @@ impl TargetParams {
             fill_sd,
             sides: if target.lo.is_finite() { LOWER } else { 0 } | if target.hi.is_finite() { UPPER } else { 0 },
             missing_least: 0.0,
-            pad: [0; 2],
+            scale: 1.0,
+            offset: 0.0,
         };
         params.missing_least = Sieve::new(&params).missing_least;
         params

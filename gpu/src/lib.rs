@@ -25,6 +25,7 @@ mod dense_simd;
 mod device;
 mod error;
 mod exact;
+mod half;
 mod histogram;
 mod kernel;
 mod margin;

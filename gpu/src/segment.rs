@@ -4,16 +4,19 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::shader::BLOCK;
 use crate::{Column, Metric, Vectors};
 
 /// No segment is larger, whatever the device allows.
 const LARGEST_SEGMENT_BYTES: u64 = 1 << 30;
-/// Bytes of one row of a column: mean and sd.
+/// Bytes of one row of a column in single precision: mean and sd.
 pub(crate) const ROW_BYTES: u64 = 8;
 /// Bytes of one piece of an upload.
 const UPLOAD_BYTES: usize = 8 << 20;
+/// So long it is taken for true that the driver has no more memory than it had.
+const LEARNED_FOR: Duration = Duration::from_secs(600);
 /// Segments that are known to have left.
 const MOST_EVICTED: usize = 1 << 16;
 /// Segments start at whole words of a mask.
@@ -86,10 +89,37 @@ pub(crate) fn largest_binding(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
+/// How a device holds a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// Mean and deviation in f32.
+    Single,
+    /// Both in f16, for candidates: see `half`.
+    Half,
+}
+
+impl Form {
+    /// Bytes of one row.
+    pub(crate) fn row_bytes(self) -> u64 {
+        match self {
+            Form::Single => ROW_BYTES,
+            Form::Half => ROW_BYTES / 2,
+        }
+    }
+
+    /// The other one.
+    pub(crate) fn other(self) -> Form {
+        match self {
+            Form::Single => Form::Half,
+            Form::Half => Form::Single,
+        }
+    }
+}
+
 /// A segment of something that devices hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    Column { id: u64, segment: usize },
+    Column { id: u64, form: Form, segment: usize },
     Vectors { id: u64, metric: Metric, as_bytes: bool, segment: usize },
 }
 
@@ -106,7 +136,9 @@ struct Held {
 pub(crate) struct Residents {
     held: HashMap<Key, Held>,
     bytes: u64,
-    budget: u64,
+    given: u64,
+    /// What may be held since the driver has refused more, and when that was.
+    learned: Option<(u64, Instant)>,
     clock: u64,
     /// What has left for others.
     evicted: HashSet<Key>,
@@ -116,8 +148,37 @@ pub(crate) struct Residents {
 
 impl Residents {
     pub(crate) fn new(budget: Option<u64>) -> Residents {
-        let budget = budget.unwrap_or(u64::MAX);
-        Residents { held: HashMap::new(), bytes: 0, budget, clock: 0, evicted: HashSet::new(), again: 0, uploaded: 0 }
+        Residents {
+            held: HashMap::new(),
+            bytes: 0,
+            given: budget.unwrap_or(u64::MAX),
+            learned: None,
+            clock: 0,
+            evicted: HashSet::new(),
+            again: 0,
+            uploaded: 0,
+        }
+    }
+
+    /// The most bytes that may be held.
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget_at(Instant::now())
+    }
+
+    fn budget_at(&self, now: Instant) -> u64 {
+        match self.learned {
+            Some((bytes, at)) if now.saturating_duration_since(at) < LEARNED_FOR => bytes.min(self.given),
+            _ => self.given,
+        }
+    }
+
+    /// The driver has refused some of what is held now, of which so many bytes were there before: for a while less will be held.
+    pub(crate) fn learn(&mut self, before: u64) {
+        if self.bytes > 0 {
+            // buffers of answers need room as well. Where little was there it says little
+            let bytes = (before - before / 8).max(self.bytes / 2);
+            self.learned = Some((self.budget().min(bytes), Instant::now()));
+        }
     }
 
     /// The buffers of a segment, where they are held.
@@ -136,8 +197,8 @@ impl Residents {
     /// Drops the segments that were not used for the longest time, until so many bytes fit. Whether it dropped any. More bytes
     /// than the budget are held where one segment alone is larger.
     pub(crate) fn make_room(&mut self, bytes: u64) -> bool {
-        let mut dropped = false;
-        while self.bytes.saturating_add(bytes) > self.budget {
+        let (mut dropped, budget) = (false, self.budget());
+        while self.bytes.saturating_add(bytes) > budget {
             let Some(oldest) = self.held.iter().min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
             self.remove(oldest);
             self.evicted.insert(oldest);
@@ -163,7 +224,8 @@ impl Residents {
         self.held.insert(key, Held { owner, buffers, bytes, used: self.clock });
     }
 
-    fn remove(&mut self, key: Key) {
+    /// Drops a segment that is not needed any more.
+    pub(crate) fn remove(&mut self, key: Key) {
         if let Some(held) = self.held.remove(&key) {
             self.bytes -= held.bytes;
         }
@@ -182,12 +244,22 @@ impl Residents {
 
     /// Frees all, and counts anew.
     pub(crate) fn clear(&mut self) {
-        *self = Residents::new(Some(self.budget));
+        *self = Residents { learned: self.learned, ..Residents::new(Some(self.given)) };
     }
 
     /// Bytes held now.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of a segment, 0 where it is not held.
+    pub(crate) fn bytes_of(&self, key: Key) -> u64 {
+        self.held.get(&key).map_or(0, |held| held.bytes)
+    }
+
+    /// Whether columns in half precision are held.
+    pub(crate) fn has_halves(&self) -> bool {
+        self.held.keys().any(|key| matches!(key, Key::Column { form: Form::Half, .. }))
     }
 
     /// How often a segment was copied again that had left for others.
@@ -227,14 +299,36 @@ fn write<T: bytemuck::NoUninit>(queue: &wgpu::Queue, to: &wgpu::Buffer, pieces: 
     }
 }
 
-/// A segment of a column: mean and sd of each row.
+/// A segment of a column in a form.
 pub(crate) fn upload_column(
+    device: &wgpu::Device,
+    queue: &wgpu::Queue,
+    column: &Column,
+    form: Form,
+    (first, rows): (usize, usize),
+) -> wgpu::Buffer {
+    if form == Form::Half {
+        return upload_halves(device, queue, column, (first, rows));
+    }
+    upload_spans(device, queue, column, std::iter::once(first..first + rows))
+}
+
+fn upload_halves(
     device: &wgpu::Device,
     queue: &wgpu::Queue,
     column: &Column,
     (first, rows): (usize, usize),
 ) -> wgpu::Buffer {
-    upload_spans(device, queue, column, std::iter::once(first..first + rows))
+    const AT_ONCE: usize = UPLOAD_BYTES / 4;
+    let half = column.half();
+    let to = buffer(device, "column in half precision", rows as u64 * Form::Half.row_bytes());
+    let words = |start: usize| {
+        let span = first + start..first + rows.min(start + AT_ONCE);
+        let pairs = column.mean()[span.clone()].iter().zip(&column.sd()[span]);
+        pairs.map(|(&mean, &sd)| half.word(mean, sd)).collect::<Vec<u32>>()
+    };
+    write(queue, &to, (0..rows).step_by(AT_ONCE).map(words));
+    to
 }
 
 /// Some stretches of rows of a column, one after the other: mean and sd of each row.
@@ -398,5 +492,26 @@ mod tests {
             }
         }
         assert_eq!(Cut::new(&limits, ROW_BYTES, None, Share::WHOLE).rows_per_segment(), (128 << 20) / 8);
+    }
+
+    #[test]
+    fn what_was_held_is_a_budget_for_a_while() {
+        let mut residents = Residents::new(None);
+        residents.learn(0);
+        assert_eq!(residents.budget(), u64::MAX, "nothing was held: that says nothing");
+        residents.bytes = 30_000;
+        residents.learn(800);
+        assert_eq!(residents.budget(), 15_000, "half of it may fit");
+        residents.bytes = 9000;
+        residents.learn(8000);
+        assert_eq!(residents.budget(), 7000);
+        residents.bytes = 80_000;
+        residents.learn(80_000);
+        assert_eq!(residents.budget(), 7000, "it has not grown since");
+        residents.clear();
+        let now = Instant::now();
+        assert_eq!((residents.budget_at(now), residents.budget_at(now + 2 * LEARNED_FOR)), (7000, u64::MAX));
+        let given = Residents { learned: residents.learned, ..Residents::new(Some(100)) };
+        assert_eq!((given.budget_at(now), given.budget_at(now + 2 * LEARNED_FOR)), (100, 100));
     }
 }

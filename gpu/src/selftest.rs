@@ -42,6 +42,41 @@ pub(crate) fn run<E: std::fmt::Display>(mut spec: impl FnMut(&SpecQuery) -> Resu
     Ok(())
 }
 
+/// Asks a device for candidates by columns in half precision; says which score is not that of what it should have read.
+pub(crate) fn run_half<E: std::fmt::Display>(
+    mut ask: impl FnMut(&SpecQuery) -> Result<Vec<Hit>, E>,
+) -> Result<(), String> {
+    let mask = Mask::from_fn(ROWS, |row| noise(row, 0) < 0.5);
+    for (count, mask, k) in [(1, None, 500), (3, Some(&mask), 37), (6, Some(&mask), 9000)] {
+        // none of its numbers is an f16
+        let targets = targets(count, |row, at| {
+            let (mean, sd) = belief(row, at);
+            (1e3 + mean, sd)
+        })?;
+        let targets: Vec<Target> =
+            targets.into_iter().map(|target| Target { lo: 1e3 + target.lo, hi: 1e3 + target.hi, ..target }).collect();
+        let read = read(&targets)?;
+        let hits = ask(&SpecQuery { targets: &targets, mask, k }).map_err(|e| format!("half precision: {e}"))?;
+        let query = SpecQuery { targets: &read, mask, k };
+        let counted = reference::rank(&SpecQuery { k: ROWS, ..query }).len();
+        if let Some(why) = wrong_hit(&query, counted, &hits) {
+            return Err(format!("half precision: {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// The targets on what a device reads of their columns in half precision.
+fn read(targets: &[Target]) -> Result<Vec<Target>, String> {
+    let read = targets.iter().map(|target| {
+        let (column, half) = (&target.column, target.column.half());
+        let beliefs = column.mean().iter().zip(column.sd()).map(|(&mean, &sd)| half.belief(half.word(mean, sd)));
+        let (mean, sd) = beliefs.unzip();
+        Ok(Target { column: Column::new(mean, sd).map_err(|e| e.to_string())?, ..target.clone() })
+    });
+    read.collect()
+}
+
 /// Asks a device for neighbours that are known from the f64 reference, by bytes first or not; says which are wrong.
 pub(crate) fn run_dense<E: std::fmt::Display>(
     mut ask: impl FnMut(&Job, bool) -> Result<Vec<Vec<Neighbour>>, E>,
@@ -158,6 +193,27 @@ mod tests {
             })
         };
         assert!(run_histogram(moved).is_err());
+    }
+
+    #[test]
+    fn what_is_read_otherwise_in_half_precision_is_found() {
+        let right = |query: &SpecQuery| cpu(&SpecQuery { targets: &read(query.targets)?, ..*query });
+        assert_eq!(run_half(right), Ok(()));
+        // the columns as they are, one row for another, an offset that is left out
+        assert!(run_half(cpu).is_err_and(|why| why.starts_with("half precision: ")));
+        let moved = |query: &SpecQuery| {
+            right(query).map(|mut hits| {
+                hits.iter_mut().for_each(|hit| hit.row ^= 1);
+                hits
+            })
+        };
+        assert!(run_half(moved).is_err());
+        let shifted = |query: &SpecQuery| {
+            let mut targets = read(query.targets)?;
+            targets.iter_mut().for_each(|target| (target.lo, target.hi) = (target.lo + 1002.0, target.hi + 1002.0));
+            cpu(&SpecQuery { targets: &targets, ..*query })
+        };
+        assert!(run_half(shifted).is_err());
     }
 
     #[test]

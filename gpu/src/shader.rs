@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::kernel::{EXP2, FLOOR_F32, LARGEST_Z, LOWER, SMALLEST_DIVISOR, SMALLEST_ROOT, Sieve, TAIL_P, TAIL_Q, UPPER};
+use crate::segment::Form;
 use crate::topk::LEFT_OUT;
 
 /// Invocations of a work group.
@@ -22,8 +23,22 @@ pub(crate) const LARGEST_SCORE: u32 = f32::MAX.to_bits() | 1 << 31;
 /// The digits of a 32-bit number from the highest: (shift, largest value).
 pub(crate) const DIGITS: [(u32, u32); 3] = [(21, 2047), (10, 2047), (0, 1023)];
 
-/// The text of the scoring kernel.
-pub(crate) fn score() -> String {
+/// A cell of a column: mean and deviation, both f32.
+const SINGLE: &str = "
+alias Cell = vec2<f32>;
+fn belief_of(cell: Cell, target_at: u32) -> vec2<f32> { return cell; }
+";
+
+/// A cell of a column in half precision: see half.rs.
+const HALF: &str = "
+alias Cell = u32;
+fn belief_of(cell: Cell, target_at: u32) -> vec2<f32> {
+    return unpack2x16float(cell) * params.targets[target_at].scale + vec2<f32>(params.targets[target_at].offset, 0.0);
+}
+";
+
+/// The text of the scoring kernel, for columns of a form.
+pub(crate) fn score(form: Form) -> String {
     let mut text = String::new();
     for (name, coefficients) in [("P", &TAIL_P[..]), ("Q", &TAIL_Q[..]), ("E", &EXP2[..])] {
         for (power, value) in coefficients.iter().enumerate() {
@@ -42,6 +57,10 @@ pub(crate) fn score() -> String {
     unsigned(&mut text, "LOWER", LOWER);
     unsigned(&mut text, "UPPER", UPPER);
     unsigned(&mut text, "LEFT_OUT", LEFT_OUT);
+    text.push_str(match form {
+        Form::Single => SINGLE,
+        Form::Half => HALF,
+    });
     text + include_str!("shaders/score.wgsl")
 }
 
@@ -89,15 +108,22 @@ mod tests {
 
     #[test]
     fn every_shader_is_valid() {
-        for (name, text) in
-            [("score", score()), ("select", select()), ("shortlist", shortlist()), ("histogram", histogram())]
-                .map(|(name, text)| (name.to_owned(), text))
-                .into_iter()
-                .chain(crate::wgpu_device::places_kernels().map(|kernel| (format!("{kernel:?}"), kernel.text())))
+        // words of two f16 are read by all of Vulkan, Metal and DX12
+        let capabilities = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        for (name, text) in [
+            ("score", score(Form::Single)),
+            ("score in half precision", score(Form::Half)),
+            ("select", select()),
+            ("shortlist", shortlist()),
+            ("histogram", histogram()),
+        ]
+        .map(|(name, text)| (name.to_owned(), text))
+        .into_iter()
+        .chain(crate::wgpu_device::places_kernels().map(|kernel| (format!("{kernel:?}"), kernel.text())))
         {
             let module =
                 naga::front::wgsl::parse_str(&text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
-            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
                 .validate(&module)
                 .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
         }

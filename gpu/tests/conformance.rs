@@ -4,40 +4,11 @@
 
 mod common;
 
-use common::{Case, Random, adapter};
+use common::{Case, Random, adapter, conforms, place};
 use matgenome_gpu::{Choice, Column, Device, GpuError, Hit, Mask, Missing, SpecQuery, Target, reference};
 use proptest::prelude::*;
 
 const SEEDS: std::ops::Range<u64> = 0..250;
-
-/// The device's f32 answer is ordered, complete, and within its bounds; its exact answer is the reference's, row for row.
-#[track_caller]
-fn conforms(device: &Device, case: &Case, name: &str) {
-    let query = case.query();
-    let answer = device.spec(&query).unwrap();
-    assert_eq!((answer.device.as_str(), &answer.note), (device.name(), &None), "{name}");
-    let allowed = |row: usize| case.mask.as_ref().is_none_or(|mask| mask.get(row));
-    let counted = (0..case.rows).filter(|&row| allowed(row) && reference::score(&case.targets, row).is_some()).count();
-    assert_eq!(answer.hits.len(), counted.min(case.k), "{name}");
-    for pair in answer.hits.windows(2) {
-        assert!(place(&pair[0]) < place(&pair[1]), "{name}: {pair:?}");
-    }
-    for hit in &answer.hits {
-        assert!(allowed(hit.row as usize), "{name}: {hit:?} is masked");
-        let truth = reference::score(&case.targets, hit.row as usize).expect("a hit counts");
-        let error = (f64::from(hit.score) - truth).abs();
-        assert!(error <= reference::F32_RELATIVE_ERROR * truth + 4e-20, "{name}: {hit:?}, f64 {truth:e}");
-        assert!(error <= 4e-6 * truth.max(1.0), "{name}: {hit:?}, f64 {truth:e}");
-        assert!(truth != 0.0 || hit.score == 0.0, "{name}: {hit:?} is inside");
-    }
-    let exact = device.exact(&query).unwrap();
-    assert_eq!(exact.hits, reference::rank(&query), "{name}");
-    assert_eq!((exact.device.as_str(), exact.note), (device.name(), None), "{name}");
-}
-
-fn place(hit: &Hit) -> (u32, u32) {
-    (hit.score.to_bits(), hit.row)
-}
 
 fn hits(device: &Device, query: &SpecQuery) -> Vec<(u32, u32)> {
     device.spec(query).unwrap().hits.iter().map(place).collect()

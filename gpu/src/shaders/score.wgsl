@@ -1,7 +1,8 @@
 // The score of rows: Σ weight shortfall² / Σ weight, as bits that order like it. They go to the row's place among all, or, with
 // the row's number, into a short list (see shortlist.wgsl): all rows of a sample at places of their own, or those up to a cut one
 // after the other. Where there is a cut, a row whose means alone are too far outside is passed over, as by the CPU twin.
-// Up to four targets a dispatch; more of them go through `partial`. The constants are put before this text.
+// Up to four targets a dispatch; more of them go through `partial`. The constants, and what a cell of a column is, are put before
+// this text.
 
 struct Target {
     lo: f32,
@@ -14,8 +15,8 @@ struct Target {
     fill_sd: f32,
     sides: u32,
     missing_least: f32,     // what the squared shortfall of rows without a value is at least
-    pad_0: u32,
-    pad_1: u32,
+    scale: f32,             // of columns in half precision
+    offset: f32,
 }
 
 struct Params {
@@ -51,10 +52,10 @@ struct Line {
 @group(0) @binding(1) var<storage, read> mask: array<u32>;
 @group(0) @binding(2) var<storage, read_write> scores: array<u32>;      // of all rows; or a list: score bits, row number
 @group(0) @binding(3) var<storage, read_write> partial: array<vec2<f32>>;
-@group(0) @binding(4) var<storage, read> column_0: array<vec2<f32>>;    // mean, sd
-@group(0) @binding(5) var<storage, read> column_1: array<vec2<f32>>;
-@group(0) @binding(6) var<storage, read> column_2: array<vec2<f32>>;
-@group(0) @binding(7) var<storage, read> column_3: array<vec2<f32>>;
+@group(0) @binding(4) var<storage, read> column_0: array<Cell>;    // mean, sd
+@group(0) @binding(5) var<storage, read> column_1: array<Cell>;
+@group(0) @binding(6) var<storage, read> column_2: array<Cell>;
+@group(0) @binding(7) var<storage, read> column_3: array<Cell>;
 @group(0) @binding(8) var<storage, read_write> lines: array<Line>;
 
 // 2^x for -120 <= x <= 0
@@ -123,19 +124,23 @@ fn score(@builtin(global_invocation_id) at: vec3<u32>) {
         return;
     }
     // all at once, so that they are on their way together
-    let belief_0 = column_0[row];
-    var belief_1 = vec2<f32>(0.0, 0.0);
-    var belief_2 = vec2<f32>(0.0, 0.0);
-    var belief_3 = vec2<f32>(0.0, 0.0);
+    let cell_0 = column_0[row];
+    var cell_1 = Cell();
+    var cell_2 = Cell();
+    var cell_3 = Cell();
     if params.targets_used > 1u {
-        belief_1 = column_1[row];
+        cell_1 = column_1[row];
     }
     if params.targets_used > 2u {
-        belief_2 = column_2[row];
+        cell_2 = column_2[row];
     }
     if params.targets_used > 3u {
-        belief_3 = column_3[row];
+        cell_3 = column_3[row];
     }
+    let belief_0 = belief_of(cell_0, 0u);
+    let belief_1 = belief_of(cell_1, 1u);
+    let belief_2 = belief_of(cell_2, 2u);
+    let belief_3 = belief_of(cell_3, 3u);
     if (params.flags & (LISTED | FIRST | LAST)) == (LISTED | FIRST | LAST) {
         let cut = lines[0].score_cut;
         if cut < INFINITY_BITS {

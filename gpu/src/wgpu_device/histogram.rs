@@ -2,6 +2,7 @@
 
 use super::{DISPATCH_ROWS, Failure, Memory, UNIFORM, Uniforms, WgpuDevice, layout, mask_bytes};
 use crate::histogram::{HistogramQuery, flushed};
+use crate::segment::Form;
 use crate::shader::{self, LANES, STEPS};
 
 #[repr(C)]
@@ -42,7 +43,7 @@ impl WgpuDevice {
         let mut commands = self.commands();
         commands.encoder().clear_buffer(&counts, 0, None);
         for (segment, (first, rows)) in self.cut.segments(query.column.len()).enumerate() {
-            let column = self.column(&mut memory.residents, query.column, segment)?;
+            let column = self.column(&mut memory.residents, query.column, Form::Single, segment)?;
             let words = query.mask.map(|mask| mask_bytes(mask.words_of(first..first + rows)));
             let bits = words.as_deref().unwrap_or(&[0; 16]);
             let mask = self.create(bits.len() as u64, storage);

@@ -6,6 +6,8 @@ mod dense;
 mod histogram;
 mod places;
 mod select;
+#[cfg(test)]
+mod several;
 mod shortlist;
 mod spec;
 
@@ -16,7 +18,9 @@ use std::time::{Duration, Instant};
 use crate::adapter::{self, AdapterReport, block_on};
 use crate::codes::Codes;
 use crate::places::GRID_BYTES;
-use crate::segment::{Cut, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_vectors, vector_bytes};
+use crate::segment::{
+    Cut, Form, Key, ROW_BYTES, Residents, Share, code_bytes, upload_codes, upload_vectors, vector_bytes,
+};
 use crate::shader::{BINS, HISTOGRAM_BINS, LANES};
 use crate::{GpuError, Metric, Vectors};
 
@@ -66,6 +70,7 @@ pub(crate) struct WgpuDevice {
     device: wgpu::Device,
     queue: wgpu::Queue,
     score: wgpu::ComputePipeline,
+    score_halves: wgpu::ComputePipeline,
     histogram: wgpu::ComputePipeline,
     select: SelectPipelines,
     shorten: wgpu::ComputePipeline,
@@ -106,6 +111,8 @@ pub(crate) struct Holding {
     pub(crate) again: u64,
     /// Bytes that were copied to it.
     pub(crate) uploaded: u64,
+    /// Whether columns are held in half precision.
+    pub(crate) halves: bool,
 }
 
 impl WgpuDevice {
@@ -144,12 +151,13 @@ impl WgpuDevice {
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| tracing::warn!(%error, "device error")));
 
         let built = guarded(&device, || {
-            let score = spec::pipeline(&device);
+            let scores = [Form::Single, Form::Half].map(|form| spec::pipeline(&device, form));
             let shorten = shortlist::shorten_pipeline(&device);
-            Ok((score, histogram::pipeline(&device), SelectPipelines::new(&device), shorten))
+            Ok((scores, histogram::pipeline(&device), SelectPipelines::new(&device), shorten))
         });
         drop(alone);
-        let (score, histogram, select, shorten) = built.map_err(|failure| refuse(failure.to_string()))?;
+        let ([score, score_halves], histogram, select, shorten) =
+            built.map_err(|failure| refuse(failure.to_string()))?;
         let cut = Cut::new(&limits, ROW_BYTES, segment_rows, Share::WHOLE);
         let memory = Mutex::new(Memory {
             residents: Residents::new(memory),
@@ -163,6 +171,7 @@ impl WgpuDevice {
             device,
             queue,
             score,
+            score_halves,
             histogram,
             select,
             shorten,
@@ -227,7 +236,12 @@ impl WgpuDevice {
 
     fn note_holding(&self, memory: &Memory) {
         let Memory { residents, .. } = memory;
-        let holding = Holding { bytes: residents.bytes(), again: residents.again(), uploaded: residents.uploaded() };
+        let holding = Holding {
+            bytes: residents.bytes(),
+            again: residents.again(),
+            uploaded: residents.uploaded(),
+            halves: residents.has_halves(),
+        };
         *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
@@ -240,6 +254,7 @@ impl WgpuDevice {
         memory.residents.forget_dropped();
         let mut attempt = || {
             self.check_lost()?;
+            let before = memory.residents.bytes();
             let result = guarded(&self.device, || work(&mut memory));
             if matches!(result, Err(Failure::Refused(_))) {
                 // a lost device says so only when it is polled after its last work, and what it refuses now asks for no poll
@@ -250,6 +265,9 @@ impl WgpuDevice {
             }
             // what is said of a lost device explains more than the errors that follow from it
             let result = self.check_lost().and(result);
+            if matches!(result, Err(Failure::OutOfMemory(_))) {
+                memory.residents.learn(before);
+            }
             if !matches!(result, Ok(_) | Err(Failure::TooLarge(_))) {
                 // buffers and kernels that were refused must not be used again
                 memory.clear();

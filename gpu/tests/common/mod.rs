@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use matgenome_gpu::{Choice, Column, Device, Mask, Missing, OpenOptions, SpecQuery, Target, adapters};
+use matgenome_gpu::{Choice, Column, Device, Hit, Mask, Missing, OpenOptions, SpecQuery, Target, adapters, reference};
 
 /// splitmix64: small, seeded, and the same everywhere.
 pub(crate) struct Random(u64);
@@ -145,6 +145,36 @@ fn target(rows: usize, random: &mut Random) -> Target {
         weight: 10f64.powf(random.within(-1.0, 1.0)) as f32,
         missing,
     }
+}
+
+/// The device's f32 answer is ordered, complete, and within its bounds; its exact answer is the reference's, row for row.
+#[track_caller]
+pub(crate) fn conforms(device: &Device, case: &Case, name: &str) {
+    let query = case.query();
+    let answer = device.spec(&query).unwrap();
+    assert_eq!((answer.device.as_str(), &answer.note), (device.name(), &None), "{name}");
+    let allowed = |row: usize| case.mask.as_ref().is_none_or(|mask| mask.get(row));
+    let counted = (0..case.rows).filter(|&row| allowed(row) && reference::score(&case.targets, row).is_some()).count();
+    assert_eq!(answer.hits.len(), counted.min(case.k), "{name}");
+    for pair in answer.hits.windows(2) {
+        assert!(place(&pair[0]) < place(&pair[1]), "{name}: {pair:?}");
+    }
+    for hit in &answer.hits {
+        assert!(allowed(hit.row as usize), "{name}: {hit:?} is masked");
+        let truth = reference::score(&case.targets, hit.row as usize).expect("a hit counts");
+        let error = (f64::from(hit.score) - truth).abs();
+        assert!(error <= reference::F32_RELATIVE_ERROR * truth + 4e-20, "{name}: {hit:?}, f64 {truth:e}");
+        assert!(error <= 4e-6 * truth.max(1.0), "{name}: {hit:?}, f64 {truth:e}");
+        assert!(truth != 0.0 || hit.score == 0.0, "{name}: {hit:?} is inside");
+    }
+    let exact = device.exact(&query).unwrap();
+    assert_eq!(exact.hits, reference::rank(&query), "{name}");
+    assert_eq!((exact.device.as_str(), exact.note), (device.name(), None), "{name}");
+}
+
+/// The order of hits.
+pub(crate) fn place(hit: &Hit) -> (u32, u32) {
+    (hit.score.to_bits(), hit.row)
 }
 
 /// The first adapter that there is, software ones included, cut into segments of `segment_rows`.
