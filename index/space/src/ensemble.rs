@@ -113,19 +113,6 @@ impl Ensemble {
         Said { unseen, mean }
     }
 
-    /// How far one encoder is from the mean of all in what they say, in the mean of squares: one row a composition, one column a task.
-    /// Where none of them has learned the answer, the mean square error of all together is less by this than that of one.
-    pub fn apart(&self, compositions: &[&Composition]) -> Array2<f32> {
-        let said: Vec<Array2<f32>> =
-            self.folds.iter().chain([&self.whole]).map(|encoder| encoder.encode(compositions).1).collect();
-        let n = said.len() as f32;
-        let square = |at: usize, task: usize| {
-            let mean = said.iter().map(|said| said[[at, task]]).sum::<f32>() / n;
-            said.iter().map(|said| (said[[at, task]] - mean).powi(2)).sum::<f32>() / n
-        };
-        Array2::from_shape_fn((compositions.len(), self.tasks().len()), |(at, task)| square(at, task))
-    }
-
     /// The vectors of compositions in the space of the encoder that has seen all: one row each, [`VECTOR`] components.
     pub fn vectors(&self, compositions: &[&Composition]) -> Array2<f32> {
         let mut vectors = Array2::zeros((compositions.len(), VECTOR));

@@ -1,18 +1,15 @@
 //! What is learned of one property, and what it says.
 
-use std::collections::HashSet;
-use std::sync::OnceLock;
-
 use datasets::property::Property;
 use datasets::record::content_hash;
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use space::composition::Composition;
-use space::descriptors::{DESCRIPTORS, PLACES, describe, places};
+use space::descriptors::{DESCRIPTORS, PLACES, places};
 use space::ensemble::{Ensemble, Said};
 use space::forest::{Columns, Growth};
-use space::predictor::{Asked, Others, Predicted, Predictor, Samples};
+use space::predictor::{Asked, Predicted, Predictor, Samples};
 
 use super::ends;
 use super::frame::{Frame, Shown};
@@ -26,8 +23,6 @@ const SAMPLES: usize = 12_000;
 const OF_ONE: usize = 4;
 /// Samples from which on leaves are larger: so many trees of so many leaves would only take memory.
 const MANY: usize = 8_000;
-/// Compositions that tell how far encoders are apart, about.
-const OTHERS: usize = 3_000;
 /// Materials whose numbers are written in one go.
 const BLOCK: usize = 4_096;
 
@@ -106,15 +101,13 @@ pub struct Ground<'a> {
     pub(super) ensemble: &'a Ensemble,
     /// Tells the encoders apart.
     pub(super) encoders: u64,
-    /// Some compositions, their places, and how far the encoders are apart there.
-    others: OnceLock<(Vec<u32>, Array2<f32>, Array2<f32>)>,
 }
 
 impl<'a> Ground<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, (ensemble, encoders): &'a (Ensemble, u64)) -> Ground<'a> {
         let compositions = snapshot.compositions();
         let frame = Frame::new(snapshot, compositions, ensemble.tasks());
-        Ground { snapshot, compositions, frame, ensemble, encoders: *encoders, others: OnceLock::new() }
+        Ground { snapshot, compositions, frame, ensemble, encoders: *encoders }
     }
 
     pub(super) fn composition(&self, row: u32) -> &'a Composition {
@@ -122,20 +115,6 @@ impl<'a> Ground<'a> {
     }
 
     /// Some materials that are none of a task's samples.
-    fn others(&self, task: usize, samples: &[u32]) -> Others {
-        let (some, places, apart) = self.others.get_or_init(|| {
-            let all = self.compositions.all.len();
-            let some: Vec<u32> = (0..all as u32).step_by(all.div_ceil(OTHERS).max(1)).collect();
-            let of: Vec<&Composition> = some.iter().map(|at| &self.compositions.all[*at as usize]).collect();
-            let mut described = vec![0f32; of.len() * DESCRIPTORS];
-            described.par_chunks_exact_mut(DESCRIPTORS).zip(&of).for_each(|(out, of)| describe(of, out));
-            (some, places_of(&described, DESCRIPTORS), self.ensemble.apart(&of))
-        });
-        let known: HashSet<u32> = samples.iter().map(|row| self.compositions.of_row[*row as usize]).collect();
-        let others: Vec<usize> = (0..some.len()).filter(|at| !known.contains(&some[*at])).collect();
-        Others { places: places.select(Axis(0), &others), apart: others.iter().map(|at| apart[[*at, task]]).collect() }
-    }
-
     /// What the encoders say of compositions.
     pub fn encode(&self, compositions: &[&Composition]) -> Said {
         self.ensemble.say(compositions)
@@ -175,7 +154,6 @@ impl Model {
             groups: groups.collect(),
             columns: Columns::of_rows(&rows, ground.frame.width())?,
             heads: task.map(|task| said.unseen.column(task).to_vec()),
-            others: task.map_or_else(Others::default, |task| ground.others(task, &known.rows)),
             values: known.values.clone(),
             places: places_of(&rows, ground.frame.width()),
         };
