@@ -31,13 +31,12 @@ const CLUSTERS: usize = 12;
 const PER_CLUSTER: usize = 8;
 /// Samples up to which those that are alike are heard: beyond, trees and encoder know as much, and it would take long.
 const ALIKE_UP_TO: usize = 10_000;
-/// How wrong all encoders together are, over how wrong the one is that has not seen a sample and has learned from fewer. What encoders say of
-/// other materials does not tell it: where they are apart on materials of other kinds, they need not be here. With encoders of 6,000 steps
-/// the factors with which 90 of 100 values of the eight validation files of the benchmark of CrabNet are held are 0.66 to 0.82; of shorter
-/// training they are larger. With this one 89 to 93 are held there.
+/// How wrong all encoders together are, over how wrong the one is that has not seen a sample and has learned from fewer. With encoders of
+/// 6,000 steps the factors with which 90 of 100 values of the eight validation files of the benchmark of CrabNet are held are 0.62 to
+/// 0.84; of shorter training they are larger. With this one 87 to 93 are held there.
 const ALL_ENCODERS: f64 = 0.78;
-/// What of the mean square error of the one encoder that has not seen a sample is only that it is one of four: what they are apart by, over
-/// the error, on the samples of the same files, 0.06 to 0.31.
+/// What of the mean square error of the one encoder that has not seen a sample is only that it is one of four. How far the four are apart on
+/// other compositions, over it, is 0.06 to 0.31; but that differs with what else a hub holds, and weighs voices worse.
 const ONE_OF_ALL: f64 = 0.2;
 /// Queries whose distances are computed in one go.
 const BLOCK: usize = 512;
