@@ -74,9 +74,8 @@ fuzz: cargo cargo-fuzz ## let fuzzers look for panics in what reads texts [FUZZ_
 
 bench: bench-search bench-similar bench-ingest bench-load ## run the benchmarks
 
-bench-load: release $(VENV)/benches.stamp ## mixed load on a server, and whether its memory stays flat [LOAD_SECONDS=600 DATA=DIR]
-	$(VENV)/bin/python benches/load.py --bin '$(BIN)' --device '$(DEVICE)' --seconds $(LOAD_SECONDS) \
-	    $(if $(filter command line environment,$(origin DATA)),--data '$(DATA)')
+bench-load: release $(VENV)/benches.stamp ## mixed load on a server, and whether its memory stays flat [LOAD_SECONDS=600]
+	$(VENV)/bin/python benches/load.py --bin '$(BIN)' --device '$(DEVICE)' --seconds $(LOAD_SECONDS)
 
 bench-search: release $(VENV)/benches.stamp ## time searches beside FAISS, usearch, LanceDB, DuckDB, Polars and NumPy [DEVICE=cpu]
 	@$(CARGO) build --release --locked --workspace --examples

@@ -1,14 +1,13 @@
 """Does a server under mixed load stay right, and does its memory stay flat?
 
     python -m pip install -r benches/requirements.txt
-    python benches/load.py --bin target/release/matgenome [--device cpu] [--seconds 600] [--clients 4] [--data DIR]
+    python benches/load.py --bin target/release/matgenome [--device cpu] [--seconds 600] [--clients 4] [--no-predictions]
 
-A server on a fresh directory with the bundled datasets, or on a copy of DIR. A fresh one predicts in the background, and what it has predicted
-it keeps: how many properties these are is printed beside the memory. To see whether memory leaks, take a directory where
-`matgenome predict` was run. Clients ask it without a pause, each on a connection of its own: target
+A server on a fresh directory with the bundled datasets. Clients ask it without a pause, each on a connection of its own: target
 specs with changing numbers and filters, materials, properties, and small exports; one more client ingests a file of its own dataset
 every few seconds. Every answer must have the expected status. Printed: answers a second, median and 99th percentile of each
-kind, and the resident memory of the server by a straight line through its second half, in MiB an hour (Linux).
+kind, and the resident memory of the server by a straight line through its second half, in MiB an hour (Linux). A server predicts in the
+background, again after each commit, and keeps what it has predicted; `--no-predictions` leaves that out of the line.
 """
 
 import argparse
@@ -16,7 +15,6 @@ import http.client
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -111,14 +109,6 @@ class Writer(Client):
         time.sleep(3)
 
 
-def predicted(port):
-    """How many properties are predicted."""
-    probe = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    probe.request("GET", "/healthz")
-    said = json.loads(probe.getresponse().read())
-    return (said["predicted"] or {}).get("ready", 0)
-
-
 def resident(pid):
     return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
@@ -129,7 +119,7 @@ def main():
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--data", help="a data directory to begin with: a copy of it is used")
+    parser.add_argument("--no-predictions", action="store_true", help="the server does not predict in the background")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="matgenome-load-") as data:
         with socket.socket() as free:
@@ -139,12 +129,9 @@ def main():
         token.touch(0o600)
         token.write_text(TOKEN)
         hub = Path(data) / "hub"
-        if args.data:
-            shutil.copytree(args.data, hub)
-        else:
-            hub.mkdir()
+        hub.mkdir()
         command = [args.bin, "serve", "--listen", f"127.0.0.1:{port}", "--data", hub, "--device", args.device,
-                   "--ingest-token-file", token]
+                   "--ingest-token-file", token, *(["--no-predictions"] if args.no_predictions else [])]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
         try:
             until = time.monotonic() + 300
@@ -160,7 +147,6 @@ def main():
                     raise Wrong("the server does not start")
                 time.sleep(0.05)
             times, failures, memory = [], [], []
-            known = [predicted(port)]
             start = time.monotonic()
             until = start + args.seconds
             clients = [Reader(port, seed, until, times, failures) for seed in range(args.clients)]
@@ -169,12 +155,9 @@ def main():
                 client.start()
             while time.monotonic() < until and not failures:
                 memory.append((time.monotonic() - start, resident(server.pid)))
-                if len(known) == 1 and time.monotonic() > start + args.seconds / 2:
-                    known.append(predicted(port))
                 time.sleep(1)
             for client in clients:
                 client.join(150)
-            known.append(predicted(port))
             if failures:
                 raise Wrong("; ".join(failures[:3]))
             elapsed = time.monotonic() - start
@@ -193,10 +176,9 @@ def main():
     seconds, mib = np.array(memory[len(memory) // 2:]).T
     slope = float(np.polyfit(seconds, mib, 1)[0] * 3600) if len(seconds) > 2 else float("nan")
     print(f"\nresident memory: {memory[0][1]:.0f} MiB at first, {mib[0]:.0f} half way, {mib[-1]:.0f} at the end, largest "
-          f"{max(m for _, m in memory):.0f}; slope of the second half {slope:+.0f} MiB an hour; properties predicted meanwhile: "
-          f"{', '.join(map(str, known))}")
+          f"{max(m for _, m in memory):.0f}; slope of the second half {slope:+.0f} MiB an hour")
     print(json.dumps({"bench": "load", "device": args.device, "seconds": args.seconds, "kinds": kinds,
-                      "slope_mib_per_hour": slope, "rss_mib": [memory[0][1], float(mib[0]), float(mib[-1])], "predicted": known}))
+                      "slope_mib_per_hour": slope, "rss_mib": [memory[0][1], float(mib[0]), float(mib[-1])]}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ use crate::reference::{self, F32_RELATIVE_ERROR};
 use crate::wgpu_device::{Failure, WgpuDevice};
 use crate::{
     AllNearest, Answer, Column, GpuError, Histogram, HistogramQuery, Hit, Metric, NearestAnswer, NearestQuery,
-    Neighbour, SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, simd, topk,
+    Neighbour, SpecQuery, Vectors, WithinQuery, cpu, dense_cpu, histogram, processor, simd, topk,
 };
 
 /// How to open a device, beyond which one.
@@ -129,11 +129,11 @@ impl Device {
     }
 
     fn cpu_because(note: Option<String>) -> Device {
-        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note, gpus: None }) }
+        Device { inner: Arc::new(Inner { cpu_name: processor::name(), note, gpus: None }) }
     }
 
     fn of(cards: Cards) -> Device {
-        Device { inner: Arc::new(Inner { cpu_name: cpu_name(), note: None, gpus: Some(Arc::new(cards)) }) }
+        Device { inner: Arc::new(Inner { cpu_name: processor::name(), note: None, gpus: Some(Arc::new(cards)) }) }
     }
 
     /// The device's name: the adapter's, or `CPU (model, threads, instruction set)`.
@@ -344,37 +344,6 @@ fn merged(job: &Job, parts: Vec<Vec<Vec<Neighbour>>>) -> Vec<Vec<Neighbour>> {
     let mut of_query: Vec<Vec<Vec<Neighbour>>> = vec![Vec::new(); job.count()];
     parts.into_iter().for_each(|part| of_query.iter_mut().zip(part).for_each(|(of_query, part)| of_query.push(part)));
     of_query.into_iter().map(|parts| topk::merged(parts, Neighbour::order, k)).collect()
-}
-
-fn cpu_name() -> String {
-    let threads = rayon::current_num_threads();
-    let plural = if threads == 1 { "" } else { "s" };
-    format!("CPU ({}, {threads} thread{plural}, {})", cpu_model(), simd::level())
-}
-
-/// The processor's own name, where it can be asked.
-#[cfg(target_arch = "x86_64")]
-fn cpu_model() -> String {
-    use std::arch::x86_64::__cpuid;
-
-    const FIRST: u32 = 0x8000_0002;
-    const LAST: u32 = 0x8000_0004;
-    if __cpuid(0x8000_0000).eax < LAST {
-        return std::env::consts::ARCH.to_owned();
-    }
-    let bytes: Vec<u8> = (FIRST..=LAST)
-        .map(__cpuid)
-        .flat_map(|part| [part.eax, part.ebx, part.ecx, part.edx])
-        .flat_map(u32::to_le_bytes)
-        .take_while(|&byte| byte != 0)
-        .collect();
-    let name = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
-    if name.is_empty() { std::env::consts::ARCH.to_owned() } else { name }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn cpu_model() -> String {
-    std::env::consts::ARCH.to_owned()
 }
 
 #[cfg(test)]

@@ -21,8 +21,6 @@ use crate::{Column, SpecQuery};
 const EXPONENTS: std::ops::RangeInclusive<i32> = -112..=100;
 /// The exponent of the largest f16 of a column: 2^14 up to 2^15.
 const LARGEST: i32 = 14;
-/// The smallest f16 that is not subnormal: 2^-14.
-const SMALLEST: f32 = f32::from_bits((127 - 14) << 23);
 /// The word of a row without a value: mean 0, deviation -1, each in f16.
 const NO_VALUE: u32 = 0xBC00_0000;
 /// What floors, and flushed subnormal numbers, may take from a score: 1e-20 in f64, 2e-20 in f32, and some room.
@@ -83,22 +81,15 @@ impl Half {
     }
 }
 
-/// The nearest f16, even ones where two are as near; 0 for what would be subnormal. For numbers up to 2^15.
+/// The bits of the nearest f16, even ones where two are as near; 0 for what would be subnormal. For numbers up to 2^15.
 fn f16(x: f32) -> u16 {
-    let (sign, size) = ((x.to_bits() >> 16) as u16 & 0x8000, x.to_bits() & 0x7FFF_FFFF);
-    let rounded = size + 0xFFF + (size >> 13 & 1);
-    if rounded < SMALLEST.to_bits() {
-        return 0;
-    }
-    // the exponent counts from 15 instead of 127
-    let bits = (rounded >> 13) - (112 << 10);
-    sign | bits.min(0x7BFF) as u16
+    let near = ::half::f16::from_f32(x);
+    if near.is_normal() { near.to_bits() } else { 0 }
 }
 
-/// The number that an f16 stands for, which is not subnormal.
+/// The number that the bits of an f16 stand for.
 fn f32_of(bits: u16) -> f32 {
-    let size = u32::from(bits & 0x7FFF);
-    if size == 0 { 0.0 } else { f32::from_bits(u32::from(bits & 0x8000) << 16 | (size + (112 << 10)) << 13) }
+    ::half::f16::from_bits(bits).to_f32()
 }
 
 /// How far the roots of the scores of a row may differ in both precisions.

@@ -35,6 +35,7 @@ mod nearest;
 pub mod normal;
 mod places;
 mod probe;
+mod processor;
 mod query;
 pub mod reference;
 mod segment;

@@ -1,4 +1,5 @@
-//! e^x, to the same bits on every machine, and the loops that need it very often, compiled once for each instruction set.
+//! The inner loops of encoders and regression, compiled once for each instruction set: e^x and what needs it very often, and products of
+//! matrices with few columns. They give the same bits on every machine.
 
 // The dispatchers that `multiversion` generates call functions with extra target features through `unsafe`, after checking
 // that the processor has them. Nothing else here is unsafe.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::blend::{Blend, Few, Voices, best_blend, fewer_trees};
-use crate::forest::{Columns, Forest, Growth};
+use crate::forest::{Columns, Forest, Growth, Unseen};
 use crate::random::Random;
 use crate::ridge::Ridge;
 
@@ -352,23 +352,19 @@ impl Predictor {
         };
         let seen: Vec<usize> = (0..n).filter(is_seen).collect();
         let near_distance = references.nearest(places.view(), |at, [group, _]| group != samples.groups[at]);
-        let off_head = |heads: &Vec<f32>| {
-            let squares = seen.iter().map(|at| f64::from(heads[*at] - values[*at]).powi(2));
-            squares.sum::<f64>() / seen.len().max(1) as f64
-        };
-        let one_of_all = ONE_OF_ALL * samples.heads.as_ref().map_or(0.0, off_head);
-        let few = |at: usize| Few {
-            plain: fewer_trees(of_plain.near_spread[at], of_plain.near_trees[at], plain.trees()),
-            rest: of_rest
-                .as_ref()
-                .zip(rest.as_ref())
-                .map_or(0.0, |(said, rest)| fewer_trees(said.near_spread[at], said.near_trees[at], rest.trees())),
-            head: one_of_all,
-        };
         let blend = {
+            let mean =
+                |of: &dyn Fn(usize) -> f64| seen.iter().map(|at| of(*at)).sum::<f64>() / seen.len().max(1) as f64;
+            let of_trees = |forest: &Forest, said: &Unseen| {
+                mean(&|at| fewer_trees(said.near_spread[at], said.near_trees[at], forest.trees()))
+            };
+            let square = |heads: &Vec<f32>| mean(&|at| f64::from(heads[at] - values[at]).powi(2));
+            let few = Few {
+                plain: of_trees(&plain, &of_plain),
+                rest: rest.as_ref().zip(of_rest.as_ref()).map_or(0.0, |(rest, said)| of_trees(rest, said)),
+                head: ONE_OF_ALL * samples.heads.as_ref().map_or(0.0, square),
+            };
             let cases: Vec<(f32, Voices)> = seen.iter().map(|&at| (values[at], voices(at, false))).collect();
-            let mean = |of: fn(Few) -> f64| seen.iter().map(|at| of(few(*at))).sum::<f64>() / seen.len().max(1) as f64;
-            let few = Few { plain: mean(|few| few.plain), rest: mean(|few| few.rest), head: one_of_all };
             best_blend(&cases, [alike.is_some(), rest.is_some()], few)
         };
         let spread = |at: usize, far: bool| {

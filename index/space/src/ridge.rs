@@ -27,6 +27,8 @@ const CLIP: f32 = 5.0;
 /// Parts of the groups, and of the clusters, that are left out one after the other.
 const PARTS: usize = 5;
 const FAR_PARTS: usize = 4;
+// all systems are multiplied in one go
+const _: () = assert!(1 + PARTS + FAR_PARTS <= SIDES);
 /// A system is solved when what is left of it is this part of what it began with; and given up after so many steps.
 const SOLVED: f64 = 5e-3;
 const STEPS: usize = 250;
@@ -260,23 +262,15 @@ fn solve(kernel: &Array2<f32>, counts: &Array2<f32>, wanted: Array2<f32>) -> Arr
     found
 }
 
-/// A matrix times one of few columns.
+/// A matrix times one of at most [`SIDES`] columns.
 fn product(left: &Array2<f32>, right: &Array2<f32>) -> Array2<f32> {
     let columns = left.ncols();
-    let mut out = Array2::zeros((left.nrows(), right.ncols()));
-    for from in (0..right.ncols()).step_by(SIDES) {
-        let side = |row: ndarray::ArrayView1<'_, f32>| {
-            std::array::from_fn(|side| row.get(from + side).copied().unwrap_or(0.0))
-        };
-        let right: Vec<[f32; SIDES]> = right.rows().into_iter().map(side).collect();
-        let mut sums = vec![[0f32; SIDES]; left.nrows()];
-        let rows = left.as_slice().unwrap_or_default().par_chunks(BLOCK * columns.max(1));
-        rows.zip(sums.par_chunks_mut(BLOCK)).for_each(|(rows, sums)| times(rows, columns, &right, sums));
-        for (mut out, sums) in out.rows_mut().into_iter().zip(sums) {
-            out.iter_mut().skip(from).zip(sums).for_each(|(out, sum)| *out = sum);
-        }
-    }
-    out
+    let side = |row: ndarray::ArrayView1<'_, f32>| std::array::from_fn(|side| row.get(side).copied().unwrap_or(0.0));
+    let sides: Vec<[f32; SIDES]> = right.rows().into_iter().map(side).collect();
+    let mut sums = vec![[0f32; SIDES]; left.nrows()];
+    let rows = left.as_slice().unwrap_or_default().par_chunks(BLOCK * columns.max(1));
+    rows.zip(sums.par_chunks_mut(BLOCK)).for_each(|(rows, sums)| times(rows, columns, &sides, sums));
+    Array2::from_shape_fn((left.nrows(), right.ncols()), |(row, side)| sums[row][side])
 }
 
 #[cfg(test)]

@@ -114,7 +114,6 @@ impl<'a> Ground<'a> {
         &self.compositions.all[self.compositions.of_row[row as usize] as usize]
     }
 
-    /// Some materials that are none of a task's samples.
     /// What the encoders say of compositions.
     pub fn encode(&self, compositions: &[&Composition]) -> Said {
         self.ensemble.say(compositions)
