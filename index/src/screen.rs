@@ -38,7 +38,7 @@ const MAX_PROPERTIES: usize = 64;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ScreenSpec {
-    /// What is screened, 1 to 1,000 in one request over HTTP, 100,000 on the command line.
+    /// What is screened, 1 to 100,000; more than 1,000 are a job over HTTP.
     pub candidates: Vec<ScreenCandidate>,
     /// What they are to meet. Its `filter`, `like`, `limit` and `offset` choose among materials of the hub and are not for this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,12 +139,7 @@ pub fn screen(
     watch: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<ScreenAnswer, HubError> {
     let count = question.candidates.len();
-    if !(1..=MAX_CANDIDATES).contains(&count) {
-        let message = format!("{count} candidates; give 1 to {MAX_CANDIDATES}");
-        return Err(SpecError::new("/candidates", message).into());
-    }
-    let (spec, scope) = wanted(snapshot, question, viewer)?;
-    let properties = properties(snapshot, question, spec.as_ref(), &scope)?;
+    let (spec, scope, properties) = understood(snapshot, question, viewer)?;
     let seen = snapshot.members(&scope);
     let read: Vec<Result<Read, String>> = question
         .candidates
@@ -214,6 +209,30 @@ pub fn screen(
         },
         results,
     })
+}
+
+/// Whether a question can be answered: formulas that cannot be read are errors of their own results.
+///
+/// # Errors
+/// The question is to blame.
+pub fn check(snapshot: &Snapshot, question: &ScreenSpec, viewer: Viewer) -> Result<(), HubError> {
+    understood(snapshot, question, viewer).map(|_| ())
+}
+
+/// The spec in the terms of the score, whose evidence may count, and all properties that are asked about.
+fn understood(
+    snapshot: &Snapshot,
+    question: &ScreenSpec,
+    viewer: Viewer,
+) -> Result<(Option<Resolved>, Scope, Vec<&'static Property>), HubError> {
+    let count = question.candidates.len();
+    if !(1..=MAX_CANDIDATES).contains(&count) {
+        let message = format!("{count} candidates; give 1 to {MAX_CANDIDATES}");
+        return Err(SpecError::new("/candidates", message).into());
+    }
+    let (spec, scope) = wanted(snapshot, question, viewer)?;
+    let properties = properties(snapshot, question, spec.as_ref(), &scope)?;
+    Ok((spec, scope, properties))
 }
 
 /// The spec in the terms of the score, and whose evidence may count.

@@ -29,6 +29,7 @@ mod metrics;
 pub mod problem;
 mod routes;
 pub mod runner;
+mod screenings;
 pub mod state;
 mod understood;
 
@@ -90,11 +91,17 @@ fn documented(state: &Arc<AppState>) -> OpenApiRouter<Arc<AppState>> {
 }
 
 fn look_ups() -> OpenApiRouter<Arc<AppState>> {
+    // 100,000 formulas are more than other questions
+    let screenings = OpenApiRouter::new()
+        .routes(routes!(routes::screen::screen))
+        .layer(DefaultBodyLimit::max(routes::screen::MAX_BODY_BYTES));
     OpenApiRouter::new()
         .routes(routes!(routes::suggest))
         .routes(routes!(routes::similar))
         .routes(routes!(routes::substitute))
-        .routes(routes!(routes::screen))
+        .merge(screenings)
+        .routes(routes!(routes::screen::screening, routes::screen::cancel))
+        .routes(routes!(routes::screen::results))
         .routes(routes!(routes::record))
         .routes(routes!(routes::properties))
         .routes(routes!(routes::datasets))

@@ -14,7 +14,6 @@ use datasets::table::Commit;
 use index::candidate::{MaterialAnswer, SuggestAnswer};
 use index::hub::{Hub, HubError};
 use index::scope::Viewer;
-use index::screen::{ScreenAnswer, ScreenSpec};
 use index::similar::{SimilarAnswer, SimilarSpec, SubstituteSpec};
 use index::snapshot::{Dataset, Snapshot};
 use index::spec::{self, Spec};
@@ -30,6 +29,7 @@ use crate::understood::Understood;
 pub(crate) mod export;
 pub(crate) mod ingest;
 pub(crate) mod jobs;
+pub(crate) mod screen;
 
 /// The properties that can be asked about.
 #[derive(Serialize, ToSchema)]
@@ -168,9 +168,14 @@ pub(crate) async fn suggest(
 
 /// The question that a body asks.
 fn question<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
+    question_up_to(crate::MAX_BODY_BYTES, body)
+}
+
+/// The question that a body of at most `limit` bytes asks.
+fn question_up_to<T: DeserializeOwned>(limit: usize, body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
     let body = body.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("a spec is at most {} KiB", crate::MAX_BODY_BYTES >> 10);
+            let detail = format!("a question is at most {} KiB", limit >> 10);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
         }
         _ => Problem::new(StatusCode::BAD_REQUEST, "bad-body", "The body cannot be read", e.body_text()),
@@ -236,38 +241,6 @@ pub(crate) async fn substitute(
     let asked =
         move |hub: &Hub| hub.substitute(&spec, Viewer::Public).map_err(|e| about_material(e, spec.material.is_none()));
     blocking(&state, move |hub| asked(hub).map(Json)).await
-}
-
-/// Candidates of one screening over HTTP, at most.
-const MAX_SCREENED: usize = 1_000;
-
-/// What may be said of formulas, whether the hub holds them or not.
-#[utoipa::path(
-    post, path = "/v1/screen", tag = "search", request_body = ScreenSpec,
-    responses(
-        (status = 200, body = ScreenAnswer),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
-        (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "The question cannot be answered"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
-    )
-)]
-pub(crate) async fn screen(
-    State(state): State<Arc<AppState>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<ScreenAnswer>, Problem> {
-    let spec: ScreenSpec = question(body)?;
-    let count = spec.candidates.len();
-    if count > MAX_SCREENED {
-        let detail = format!(
-            "{count} candidates; at most {MAX_SCREENED} in one request: ask in parts, or on the command line (`matgenome screen`)"
-        );
-        let problem =
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-spec", "The question cannot be answered", detail);
-        return Err(Problem { pointer: Some("/candidates".to_owned()), ..problem });
-    }
-    let asked = move |hub: &Hub| Ok(Json(hub.screen(&spec, Viewer::Public, &mut |_, _| true)?));
-    blocking_by(&state, &state.screens, asked).await
 }
 
 /// What [`material`] understands.

@@ -10,6 +10,7 @@ use crate::auth::Token;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::screenings::Screenings;
 
 /// What all requests share: the hub and the jobs, once they are open.
 pub struct AppState {
@@ -20,6 +21,7 @@ pub struct AppState {
     pub(crate) searches: Semaphore,
     /// Screening may first have to learn, which takes seconds: it must not keep searches waiting.
     pub(crate) screens: Semaphore,
+    pub(crate) screenings: Screenings,
     /// So must making the vectors of a space not: who asks in one that is not made waits here.
     pub(crate) spaces: Semaphore,
 }
@@ -36,6 +38,7 @@ impl AppState {
             metrics: Metrics::new(),
             searches: Semaphore::new(cores),
             screens: Semaphore::new(1),
+            screenings: Screenings::new(),
             spaces: Semaphore::new(1),
         })
     }

@@ -122,14 +122,52 @@ fn a_server_predicts_in_the_background_and_screens() {
     assert_eq!(shown["predicted"]["density"]["value"], results[1]["properties"]["density"]["value"]);
     assert_eq!(shown["predicted"].as_object().unwrap().len(), 1);
     server.get("/v1/materials/ZrN?predicted=perhaps").problem(400);
-    let many =
-        format!(r#"{{"candidates": [{}], "properties": ["density"]}}"#, vec![r#"{"formula": "TiN"}"#; 1001].join(","));
     for (body, status, pointer) in [
-        (many.as_str(), 422, "/candidates"),
         (r#"{"candidates": [{"formula": "TiN"}], "properties": ["x"]}"#, 422, "/properties/0"),
         (r#"{"candidates": [{"formula": "TiN", "x": 1}]}"#, 422, "/candidates/0/x"),
     ] {
         let refused = server.post("/v1/screen", body.as_bytes());
         assert_eq!((refused.status, refused.json()["pointer"].as_str()), (status, Some(pointer)), "{}", refused.text());
     }
+}
+
+/// A question with more candidates than are answered at once runs by itself.
+#[test]
+fn a_server_screens_many_formulas_by_itself() {
+    let lab = lab();
+    let server =
+        Server::run(command(&["serve", "--listen", "127.0.0.1:0", "--no-bundled", "--data", text(&lab.data())]));
+    let formulas = |n: usize| -> Vec<String> { (1..=n).map(|n| format!(r#"{{"formula": "Ti{n}N"}}"#)).collect() };
+    let question = |n: usize, properties: &str| {
+        format!(r#"{{"candidates": [{}], "properties": ["{properties}"]}}"#, formulas(n).join(","))
+    };
+    let refused = server.post("/v1/screen", question(2000, "densitty").as_bytes()).problem(422);
+    assert_eq!((refused["pointer"].as_str(), refused["closest"][0].as_str()), (Some("/properties/0"), Some("density")));
+    let refused = server.post("/v1/screen", question(100_001, "density").as_bytes()).problem(422);
+    assert_eq!(refused["pointer"], "/candidates");
+
+    let taken = server.post("/v1/screen", question(1200, "density").as_bytes());
+    assert_eq!(taken.status, 202, "{}", taken.text());
+    let document = taken.json();
+    let (place, results) = (document["links"]["self"].clone(), document["links"]["results"].clone());
+    let (place, results) = (place.as_str().unwrap(), results.as_str().unwrap());
+    let ended = poll("the screening", || {
+        let now = server.get(place).json();
+        (now["state"] != "queued" && now["state"] != "running").then_some(now)
+    });
+    assert_eq!((&ended["state"], &ended["done"], &ended["of"]), (&"done".into(), &1.into(), &1.into()), "{ended}");
+    let many = server.get(results).json();
+    assert_eq!(many["results"].as_array().unwrap().len(), 1200);
+    assert_eq!((&many["meta"], &many["meta"]["known"]), (&ended["meta"], &1.into()));
+    let few = server.post("/v1/screen", question(3, "density").as_bytes()).json();
+    for at in 0..3 {
+        let [many, few] = [&many, &few].map(|of| of["results"][at]["properties"]["density"].clone());
+        assert_eq!((&many["value"], &many["sd"]), (&few["value"], &few["sd"]));
+    }
+
+    assert_eq!(server.delete(place).status, 204);
+    for gone in [place, results, "/v1/screen/none"] {
+        server.get(gone).problem(404);
+    }
+    server.delete(place).problem(404);
 }

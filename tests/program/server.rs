@@ -80,6 +80,11 @@ impl Server {
         http::post(&self.address, path, body)
     }
 
+    #[track_caller]
+    pub fn delete(&self, path: &str) -> http::Answer {
+        http::try_request(&self.address, "DELETE", path, &[], None).unwrap()
+    }
+
     /// What it said on standard error.
     pub fn said(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
