@@ -135,8 +135,7 @@ fn a_server_predicts_in_the_background_and_screens() {
 #[test]
 fn a_server_screens_many_formulas_by_itself() {
     let lab = lab();
-    let server =
-        Server::run(command(&["serve", "--listen", "127.0.0.1:0", "--no-bundled", "--data", text(&lab.data())]));
+    let server = Server::ready(&lab.data(), &["--no-bundled"]);
     let formulas = |n: usize| -> Vec<String> { (1..=n).map(|n| format!(r#"{{"formula": "Ti{n}N"}}"#)).collect() };
     let question = |n: usize, properties: &str| {
         format!(r#"{{"candidates": [{}], "properties": ["{properties}"]}}"#, formulas(n).join(","))
