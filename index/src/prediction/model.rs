@@ -17,7 +17,7 @@ use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what is said of the same values.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Samples of one property, at most, and of one composition.
 const SAMPLES: usize = 12_000;
 const OF_ONE: usize = 4;
