@@ -78,8 +78,7 @@ fn without_display() {
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// jemalloc reads its settings here, and then in the environment (`_RJEM_MALLOC_CONF`): one heap a processor, since with its usual
-/// four there is more that lies idle.
+/// jemalloc reads its settings here, and then in the environment (`_RJEM_MALLOC_CONF`): one heap a processor instead of its usual four.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 // SAFETY: the name and the type, a pointer to a text that ends in 0, are jemalloc's

@@ -3,6 +3,7 @@
 //! They change nothing, so whoever may search may ask for them, and who has the id of one sees it. They are run one at a time in
 //! order of arrival, beside searches and ingest. All of them end with the server; their results lie in temporary files.
 
+use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,11 +93,13 @@ pub(crate) struct Screening {
 #[derive(Debug)]
 struct Course {
     state: State,
+    /// While it waits.
+    question: Option<ScreenSpec>,
     started_ms: Option<i64>,
     ended: Option<(i64, Instant)>,
     meta: Option<ScreenMeta>,
     problem: Option<Problem>,
-    results: Option<Arc<NamedTempFile>>,
+    results: Option<NamedTempFile>,
 }
 
 impl Screening {
@@ -123,10 +126,10 @@ impl Screening {
         }
     }
 
-    /// The file of its results, as a synchronous screening answers them; it stays as long as this is held.
-    pub(crate) fn results(&self) -> Result<Arc<NamedTempFile>, Problem> {
+    /// Its results, as a synchronous screening answers them; they can be read to their end also where it is removed meanwhile.
+    pub(crate) fn results(&self) -> Result<File, Problem> {
         let course = self.course();
-        course.results.clone().ok_or_else(|| {
+        let results = course.results.as_ref().ok_or_else(|| {
             let id = &self.id;
             let detail = match course.state {
                 State::Queued | State::Running => {
@@ -135,16 +138,16 @@ impl Screening {
                 _ => format!("screening {id} has no results; /v1/screen/{id} says why"),
             };
             Problem::new(StatusCode::CONFLICT, "no-results", "No results", detail)
-        })
+        })?;
+        results.reopen().map_err(|why| Problem::internal(&format!("the results of a screening cannot be read: {why}")))
     }
 
-    fn begin(&self) -> bool {
+    /// What is asked, if it is still wanted.
+    fn begin(&self) -> Option<ScreenSpec> {
         let mut course = self.course();
-        if self.cancelled.load(Ordering::Relaxed) {
-            return false;
-        }
+        let question = course.question.take()?;
         (course.state, course.started_ms) = (State::Running, Some(now_ms()));
-        true
+        Some(question)
     }
 
     fn end(&self, outcome: Result<(ScreenMeta, NamedTempFile), Failure>) {
@@ -153,7 +156,7 @@ impl Screening {
         match outcome {
             Ok((meta, results)) => {
                 self.done.store(self.of.load(Ordering::Relaxed), Ordering::Relaxed);
-                (course.state, course.meta, course.results) = (State::Done, Some(meta), Some(Arc::new(results)));
+                (course.state, course.meta, course.results) = (State::Done, Some(meta), Some(results));
             }
             Err(Failure::Cancelled) => course.state = State::Cancelled,
             Err(Failure::Problem(problem)) => (course.state, course.problem) = (State::Failed, Some(problem)),
@@ -222,12 +225,10 @@ impl Screenings {
         let screening = {
             let mut all = self.all();
             if all.iter().filter(|one| one.course().ended.is_none()).count() >= MAX_WAITING {
-                let detail = format!("{MAX_WAITING} screenings wait already: come again when some are done");
+                let detail = format!("{MAX_WAITING} screenings run or wait already: come again when some are done");
                 let title = "Too many screenings";
                 return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-screenings", title, detail));
             }
-            let (state, none) = (State::Queued, None);
-            let course = Course { state, started_ms: none, ended: None, meta: None, problem: None, results: None };
             let screening = Arc::new(Screening {
                 id: uuid::Uuid::new_v4().simple().to_string(),
                 candidates: question.candidates.len(),
@@ -235,7 +236,15 @@ impl Screenings {
                 cancelled: AtomicBool::new(false),
                 done: AtomicUsize::new(0),
                 of: AtomicUsize::new(0),
-                course: Mutex::new(course),
+                course: Mutex::new(Course {
+                    state: State::Queued,
+                    question: Some(question),
+                    started_ms: None,
+                    ended: None,
+                    meta: None,
+                    problem: None,
+                    results: None,
+                }),
             });
             all.push(Arc::clone(&screening));
             screening
@@ -244,9 +253,7 @@ impl Screenings {
         tokio::spawn(async move {
             // waiting ends only with the server
             let Ok(_permit) = running.acquire().await else { return };
-            if !screening.begin() {
-                return;
-            }
+            let Some(question) = screening.begin() else { return };
             let of = Arc::clone(&screening);
             let outcome = tokio::task::spawn_blocking(move || of.run(&hub, &question)).await;
             screening.end(outcome.unwrap_or_else(|why| Err(Failure::Problem(Problem::internal(&why)))));
@@ -271,7 +278,8 @@ impl Screenings {
         {
             let mut course = screening.course();
             screening.cancelled.store(true, Ordering::Relaxed);
-            if course.state == State::Queued {
+            // what was asked may be large, and its turn may be far off
+            if course.question.take().is_some() {
                 (course.state, course.ended) = (State::Cancelled, Some((now_ms(), Instant::now())));
             } else if course.ended.is_some() {
                 drop(course);

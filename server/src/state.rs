@@ -21,9 +21,10 @@ pub struct AppState {
     pub(crate) searches: Semaphore,
     /// Screening may first have to learn, which takes seconds: it must not keep searches waiting.
     pub(crate) screens: Semaphore,
-    pub(crate) screenings: Screenings,
     /// So must making the vectors of a space not: who asks in one that is not made waits here.
     pub(crate) spaces: Semaphore,
+    /// Screenings that run by themselves, for their number of formulas.
+    pub(crate) screenings: Screenings,
 }
 
 impl AppState {

@@ -8,7 +8,6 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures::StreamExt as _;
 use index::scope::Viewer;
 use index::screen::{self, MAX_WITH_NEIGHBOURS, ScreenAnswer, ScreenSpec};
 use tokio_util::io::ReaderStream;
@@ -34,7 +33,7 @@ const AT_ONCE: usize = MAX_WITH_NEIGHBOURS;
         (status = 400, body = Problem, content_type = "application/problem+json", description = "The body is no JSON"),
         (status = 413, body = Problem, content_type = "application/problem+json", description = "The body is too large"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "The question cannot be answered"),
-        (status = 429, body = Problem, content_type = "application/problem+json", description = "Too many screenings wait"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "Too many screenings run or wait"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "The data is being loaded"),
     )
 )]
@@ -97,13 +96,7 @@ pub(crate) async fn cancel(State(state): State<Arc<AppState>>, Path(id): Path<St
     )
 )]
 pub(crate) async fn results(State(state): State<Arc<AppState>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let results = state.screenings.get(&id)?.results()?;
-    let file = results.reopen().map_err(|why| Problem::internal(&format!("results cannot be read: {why}")))?;
-    // the file is there until all of it was sent, also where the screening is removed meanwhile
-    let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 1 << 16);
-    let pieces = pieces.map(move |piece| {
-        let _held = &results;
-        piece
-    });
+    let file = tokio::fs::File::from_std(state.screenings.get(&id)?.results()?);
+    let pieces = ReaderStream::with_capacity(file, 1 << 16);
     Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response())
 }
