@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use gpu::{Device, GpuError, Mask, Masks, NearestQuery, Probe};
+use gpu::{Device, GpuError, Mask, Masks, NearestQuery, Probe, Sketch};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use rayon::prelude::*;
 
-use super::{Graph, Lists, Recall, Walk, ranked};
+use super::{Graph, Lists, Recall, Seen, Walk};
 
 /// Links of a node in the layers above the lowest; there it has twice as many.
 const LINKS: usize = 12;
@@ -50,26 +50,52 @@ const SLACK: f32 = 1.2;
 /// Nearest nodes that a node that was not found is linked from.
 const RELINKED: usize = 4;
 
-/// How far two rows are apart, for `hnsw_rs`, to which a point is the number of its row.
-struct Apart<'a>(&'a Probe);
+/// How far two nodes are apart, for `hnsw_rs`, to which a point is the number of a node.
+struct Apart<'a>(&'a Sketch);
 
 impl Distance<u32> for Apart<'_> {
     fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
-        self.0.apart(a[0], b[0])
+        self.0.apart(a[0], b[0]) as f32
     }
 }
 
-/// The layers of a graph over some rows, linked in an order, the lowest first; and where walks begin.
-fn link(probe: &Probe, rows: &[u32], order: &[u32]) -> (Vec<Lists>, u32) {
-    let hnsw: Hnsw<'_, u32, Apart<'_>> = Hnsw::new(LINKS, rows.len(), LAYERS, BREADTH, Apart(probe));
-    let insert = |node: &u32| hnsw.insert_slice((&rows[*node as usize..=*node as usize], *node as usize));
+/// What a graph is made over.
+struct Field<'a> {
+    probe: &'a Probe,
+    /// The row of each node.
+    rows: &'a [u32],
+    sketch: &'a Sketch,
+    /// None of the nodes.
+    gone: Seen,
+}
+
+impl Field<'_> {
+    fn vector(&self, node: u32) -> &[f32] {
+        self.probe.row(self.rows[node as usize])
+    }
+
+    /// How far two nodes are apart; not negative.
+    fn apart(&self, a: u32, b: u32) -> f32 {
+        self.probe.apart(self.rows[a as usize], self.rows[b as usize])
+    }
+
+    fn walk<'a>(&'a self, graph: &'a Graph, to: &[f32]) -> Walk<'a> {
+        Walk::new(graph, self.sketch, &self.gone, to)
+    }
+}
+
+/// The layers of a graph over nodes, linked in an order, the lowest first; and where walks begin.
+fn link(sketch: &Sketch, order: &[u32]) -> (Vec<Lists>, u32) {
+    let nodes = order.len();
+    let hnsw: Hnsw<'_, u32, Apart<'_>> = Hnsw::new(LINKS, nodes, LAYERS, BREADTH, Apart(sketch));
+    let insert = |node: &u32| hnsw.insert_slice((std::slice::from_ref(node), *node as usize));
     let (alone, others) = order.split_at(ALONE.min(order.len()));
     alone.iter().for_each(insert);
     others.par_iter().for_each(insert);
     let points = hnsw.get_point_indexation();
     let highest = points.get_max_level_observed() as usize;
-    let mut level = vec![0u8; rows.len()];
-    let mut links = vec![vec![Vec::new(); rows.len()]; highest + 1];
+    let mut level = vec![0u8; nodes];
+    let mut links = vec![vec![Vec::new(); nodes]; highest + 1];
     let mut entry = 0;
     for layer in 0..=highest {
         for point in points.get_layer_iterator(layer) {
@@ -110,13 +136,15 @@ impl Graph {
         // keys are as good as random: neighbours do not come together, so that far links form
         let mut order: Vec<u32> = (0..rows.len() as u32).collect();
         order.sort_unstable_by_key(|node| keys[*node as usize]);
-        let (layers, entry) = link(probe, &rows, &order);
+        let sketch = Sketch::new(probe, &rows);
+        let (layers, entry) = link(&sketch, &order);
         let recall = Recall { share: 0.0, at: AT, queries: 0 };
         let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
-        graph.relink(probe, &rows);
+        let field = Field { probe, rows: &rows, sketch: &sketch, gone: Seen::none(rows.len()) };
+        graph.relink(&field);
         let linked = start.elapsed();
-        let found_again = graph.find_all(probe, &rows);
-        graph.measure_recall(probe, &rows, device)?;
+        let found_again = graph.find_all(&field);
+        graph.measure_recall(&field, device)?;
         tracing::info!(
             "{} points linked in {:.1} s and looked up in {:.1} s: {found_again} linked again, {} lost, recall {:.4} at breadth {}",
             rows.len(),
@@ -132,20 +160,18 @@ impl Graph {
     /// Links the lowest layer anew. `hnsw_rs` keeps of the links back to a node the shortest alone, all into its own cluster; here those
     /// that a walk finds, those that were there and those that lead back are chosen from alike, each only where no link that is kept
     /// leads nearer to it (the second pass of Vamana, Subramanya et al. 2019, with the choice of Malkov and Yashunin).
-    fn relink(&mut self, probe: &Probe, rows: &[u32]) {
-        let nodes = 0..rows.len() as u32;
+    fn relink(&mut self, field: &Field<'_>) {
+        let nodes = 0..self.keys.len() as u32;
         let choose = |node: u32, mut others: Vec<u32>| {
-            let at = rows[node as usize];
             others.sort_unstable();
             others.dedup();
-            let away = |other: u32| (other != node).then(|| ranked(probe.apart(at, rows[other as usize]), other));
-            let mut near: Vec<u64> = others.into_iter().filter_map(away).collect();
-            near.sort_unstable();
+            let away = |other: u32| (other != node).then(|| (field.apart(node, other), other));
+            let mut near: Vec<(f32, u32)> = others.into_iter().filter_map(away).collect();
+            near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let mut chosen: Vec<u32> = Vec::with_capacity(LOWEST_LINKS);
-            for one in near {
-                let (row, away) = (rows[one as u32 as usize], f32::from_bits((one >> 32) as u32));
-                if chosen.iter().all(|other| SLACK * probe.apart(row, rows[*other as usize]) > away) {
-                    chosen.push(one as u32);
+            for (away, one) in near {
+                if chosen.iter().all(|other| SLACK * field.apart(one, *other) > away) {
+                    chosen.push(one);
                     if chosen.len() == LOWEST_LINKS {
                         break;
                     }
@@ -157,7 +183,7 @@ impl Graph {
             .clone()
             .into_par_iter()
             .map(|node| {
-                let mut walk = Walk::new(self, probe, rows, probe.row(rows[node as usize]));
+                let mut walk = field.walk(self, field.vector(node));
                 let mut others = walk.nearest(self.entry, NEAR, usize::MAX, |_| true).unwrap_or_default();
                 others.extend(self.layers[0].of(node));
                 choose(node, others)
@@ -165,7 +191,7 @@ impl Graph {
             .collect();
         let ends: Vec<u32> = forth.iter().flatten().copied().collect();
         let from: Vec<u32> = nodes.clone().zip(&forth).flat_map(|(node, to)| to.iter().map(move |_| node)).collect();
-        let back = Lists::places(&ends, rows.len());
+        let back = Lists::places(&ends, self.keys.len());
         let both: Vec<Vec<u32>> = nodes
             .into_par_iter()
             .map(|node| {
@@ -185,9 +211,9 @@ impl Graph {
     }
 
     /// Looks every node up; those that a walk does not find are linked from where it ended, and looked up again. How many these are.
-    fn find_all(&mut self, probe: &Probe, rows: &[u32]) -> usize {
-        let all: Vec<u32> = (0..rows.len() as u32).collect();
-        let missed = self.missed(probe, rows, &all);
+    fn find_all(&mut self, field: &Field<'_>) -> usize {
+        let all: Vec<u32> = (0..self.keys.len() as u32).collect();
+        let missed = self.missed(field, &all);
         let mut more: HashMap<u32, Vec<u32>> = HashMap::new();
         for (node, near) in &missed {
             near.iter().take(RELINKED).for_each(|from| more.entry(*from).or_default().push(*node));
@@ -201,24 +227,24 @@ impl Graph {
         }
         self.layers[0] = flat;
         let again: Vec<u32> = missed.iter().map(|(node, _)| *node).collect();
-        self.lost = self.missed(probe, rows, &again).into_iter().map(|(node, _)| node).collect();
+        self.lost = self.missed(field, &again).into_iter().map(|(node, _)| node).collect();
         missed.len()
     }
 
     /// Which of some nodes a walk to them does not find, ascending, each with where the walk ended.
-    fn missed(&self, probe: &Probe, rows: &[u32], nodes: &[u32]) -> Vec<(u32, Vec<u32>)> {
+    fn missed(&self, field: &Field<'_>, nodes: &[u32]) -> Vec<(u32, Vec<u32>)> {
         let look_up = |node: &u32| {
-            let query = probe.row(rows[*node as usize]);
-            let near = Walk::new(self, probe, rows, query).nearest(self.entry, self.breadth, usize::MAX, |_| true)?;
+            let near = field.walk(self, field.vector(*node)).nearest(self.entry, self.breadth, usize::MAX, |_| true)?;
             (!near.contains(node)).then_some((*node, near))
         };
         nodes.par_iter().filter_map(look_up).collect()
     }
 
     /// Finds the breadth that gives the wanted recall, and says what it gives.
-    fn measure_recall(&mut self, probe: &Probe, rows: &[u32], device: &Device) -> Result<(), GpuError> {
+    fn measure_recall(&mut self, field: &Field<'_>, device: &Device) -> Result<(), GpuError> {
+        let &Field { probe, rows, .. } = field;
         let asked: Vec<u32> = (0..rows.len() as u32).step_by((rows.len() / QUERIES).max(1)).take(QUERIES).collect();
-        let queries: Vec<f32> = asked.iter().flat_map(|node| probe.row(rows[*node as usize])).copied().collect();
+        let queries: Vec<f32> = asked.iter().flat_map(|node| field.vector(*node)).copied().collect();
         // one vector a composition, as the nodes are
         let mut mask = Mask::none(probe.vectors().len());
         rows.iter().for_each(|row| mask.set(*row as usize, true));
@@ -233,8 +259,8 @@ impl Graph {
         })?;
         for breadth in BREADTHS {
             let hits = asked.par_iter().zip(&exact.neighbours).map(|(node, exact)| {
-                let query = probe.row(rows[*node as usize]);
-                let mut walk = Walk::new(self, probe, rows, query);
+                let query = field.vector(*node);
+                let mut walk = field.walk(self, query);
                 let found = walk.nearest(self.entry, breadth, usize::MAX, |other| other != *node).unwrap_or_default();
                 let farthest = exact.last().map_or(0.0, |neighbour| neighbour.distance);
                 let distance = |node: &u32| probe.distance(query, rows[*node as usize]);

@@ -2,7 +2,8 @@
 //!
 //! A hierarchical navigable small world (Malkov and Yashunin 2020, DOI 10.1109/TPAMI.2018.2889473). `hnsw_rs` links it
 //! ([`build`](mod@build)); the links are then kept flat, without an allocation each, and in a form that can be checked when it is read
-//! back ([`file`]). The walk is our own, so that a filter can never empty it.
+//! back ([`file`]). The walk is our own, so that a filter can never empty it; it sees vectors as bytes ([`Sketch`]), and f64 decides among
+//! those that it finds.
 //!
 //! A [`Graph`] holds links between keys, no vectors: it outlives the vectors that it was made of. Among later ones ([`Guide`]) those of
 //! keys that it does not have, or that no walk finds, are looked at one by one, and keys that are gone are only passed through. Which spaces have
@@ -17,7 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use gpu::{Neighbour, Probe};
+use gpu::{Neighbour, Probe, Sketch, Sketched};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -92,10 +93,19 @@ impl Lists {
     }
 }
 
-/// Nodes that were seen on a walk.
+/// Some nodes, a bit each.
+#[derive(Debug)]
 struct Seen(Vec<u64>);
 
 impl Seen {
+    fn none(nodes: usize) -> Seen {
+        Seen(vec![0; nodes.div_ceil(64)])
+    }
+
+    fn has(&self, node: u32) -> bool {
+        self.0[node as usize / 64] & 1u64 << (node % 64) != 0
+    }
+
     /// Whether it is the first time.
     fn first(&mut self, node: u32) -> bool {
         let (word, bit) = (&mut self.0[node as usize / 64], 1u64 << (node % 64));
@@ -106,32 +116,30 @@ impl Seen {
 }
 
 /// A distance from a point, and a node: ordered by distance, then by node.
-fn ranked(distance: f32, node: u32) -> u64 {
-    // distances are not negative, so their bits are in their order
-    u64::from(distance.to_bits()) << 32 | u64::from(node)
+fn ranked(distance: u32, node: u32) -> u64 {
+    u64::from(distance) << 32 | u64::from(node)
 }
 
 /// A walk along a graph, to a point.
 struct Walk<'a> {
     graph: &'a Graph,
-    probe: &'a Probe,
-    /// For each node a row of the vectors that are walked among, `NONE` where it is gone.
-    row: &'a [u32],
-    query: &'a [f32],
+    /// The vectors of the nodes; any of those that are gone.
+    sketch: &'a Sketch,
+    gone: &'a Seen,
+    point: Sketched,
     nodes: Vec<u32>,
-    rows: Vec<u32>,
-    distances: Vec<f32>,
+    distances: Vec<u32>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(graph: &'a Graph, probe: &'a Probe, row: &'a [u32], query: &'a [f32]) -> Walk<'a> {
-        Walk { graph, probe, row, query, nodes: Vec::new(), rows: Vec::new(), distances: Vec::new() }
+    fn new(graph: &'a Graph, sketch: &'a Sketch, gone: &'a Seen, to: &[f32]) -> Walk<'a> {
+        Walk { graph, sketch, gone, point: sketch.point(to), nodes: Vec::new(), distances: Vec::new() }
     }
 
     /// Measures those of some nodes that are there.
     fn measure(&mut self, of: &[u32]) {
         self.nodes.clear();
-        self.nodes.extend(of.iter().filter(|node| self.row[**node as usize] != NONE));
+        self.nodes.extend(of.iter().filter(|node| !self.gone.has(**node)));
         self.measure_nodes();
     }
 
@@ -141,9 +149,9 @@ impl<'a> Walk<'a> {
         self.nodes.clear();
         for &way in lowest.of(node) {
             match seen.first(way) {
-                true if self.row[way as usize] != NONE => self.nodes.push(way),
+                true if !self.gone.has(way) => self.nodes.push(way),
                 true => {
-                    let is_new = |node: &&u32| self.row[**node as usize] != NONE && seen.first(**node);
+                    let is_new = |node: &&u32| !self.gone.has(**node) && seen.first(**node);
                     self.nodes.extend(lowest.of(way).iter().filter(is_new));
                 }
                 false => {}
@@ -153,14 +161,12 @@ impl<'a> Walk<'a> {
     }
 
     fn measure_nodes(&mut self) {
-        self.rows.clear();
-        self.rows.extend(self.nodes.iter().map(|node| self.row[*node as usize]));
         self.distances.clear();
-        self.probe.measure(self.query, &self.rows, &mut self.distances);
+        self.sketch.measure(&self.point, &self.nodes, &mut self.distances);
     }
 
-    /// The nodes nearest to the point among those that are `allowed`, at most `breadth` of them, in the order of their distance in
-    /// f32. `None` where more than `most` nodes would have to be looked at.
+    /// The nodes nearest to the point among those that are `allowed`, at most `breadth` of them, in the order of their distances in
+    /// the sketch. `None` where more than `most` nodes would have to be looked at.
     fn nearest(&mut self, entry: u32, breadth: usize, most: usize, allowed: impl Fn(u32) -> bool) -> Option<Vec<u32>> {
         let graph = self.graph;
         self.measure(&[entry]);
@@ -175,7 +181,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        let mut seen = Seen(vec![0; graph.keys.len().div_ceil(64)]);
+        let mut seen = Seen::none(graph.keys.len());
         let (mut ahead, mut found) = (BinaryHeap::new(), BinaryHeap::with_capacity(breadth + 1));
         let mut looked_at = 1;
         seen.first(here as u32);
@@ -219,9 +225,11 @@ impl<'a> Walk<'a> {
 pub struct Guide {
     graph: Arc<Graph>,
     probe: Probe,
+    /// A vector of each node, any where it is gone.
+    sketch: Sketch,
+    gone: Seen,
+    gone_count: usize,
     entry: u32,
-    /// For each node the first of its vectors, `NONE` where it is gone.
-    first: Vec<u32>,
     /// The vectors of each node.
     members: Lists,
     /// Vectors that no walk finds, ascending.
@@ -235,24 +243,26 @@ impl Guide {
         let node_of: HashMap<u64, u32> = graph.keys.iter().copied().zip(0..).collect();
         let of: Vec<u32> = keys.par_iter().map(|key| node_of.get(key).copied().unwrap_or(NONE)).collect();
         let members = Lists::places(&of, nodes);
-        let first: Vec<u32> = (0..nodes as u32).map(|node| members.of(node).first().copied().unwrap_or(NONE)).collect();
-        let is_there = |node: u32| first[node as usize] != NONE;
+        let mut gone = Seen::none(nodes);
+        let gone_count = (0..nodes as u32).filter(|node| members.of(*node).is_empty() && gone.first(*node)).count();
+        let is_there = |node: u32| !gone.has(node);
         let entry = graph.entry_of(&is_there)?;
         let mut unreached = graph.lost.clone();
-        if first.contains(&NONE) {
+        if gone_count > 0 {
             unreached.extend(graph.cut_off(entry, &is_there));
         }
         let unknown = (0u32..).zip(&of).filter(|(_, node)| **node == NONE).map(|(at, _)| at);
         let mut apart: Vec<u32> = unknown.chain(unreached.iter().flat_map(|node| members.of(*node)).copied()).collect();
         apart.sort_unstable();
         apart.dedup();
-        Some(Guide { graph, probe, entry, first, members, apart })
+        let first = |node: u32| members.of(node).first().copied().unwrap_or(0);
+        let sketch = Sketch::new(&probe, &(0..nodes as u32).map(first).collect::<Vec<_>>());
+        Some(Guide { graph, probe, sketch, gone, gone_count, entry, members, apart })
     }
 
     /// Whether a new graph would serve better.
     pub(crate) fn is_stale(&self) -> bool {
-        let gone = self.first.iter().filter(|row| **row == NONE).count();
-        (gone + self.apart.len()) * STALE > self.first.len()
+        (self.gone_count + self.apart.len()) * STALE > self.graph.keys.len()
     }
 
     /// How well it finds neighbours.
@@ -274,7 +284,7 @@ impl Guide {
     pub fn nearest(&self, query: &[f32], k: usize, allowed: impl Fn(u32) -> bool) -> Option<Vec<Neighbour>> {
         let graph = &*self.graph;
         let members = |node: u32| self.members.of(node);
-        let mut walk = Walk::new(graph, &self.probe, &self.first, query);
+        let mut walk = Walk::new(graph, &self.sketch, &self.gone, query);
         let most = graph.keys.len() / LOST_AFTER;
         let is_allowed = |node: u32| members(node).iter().any(|at| allowed(*at));
         let nodes = walk.nearest(self.entry, self.breadth(k), most, is_allowed)?;
@@ -311,7 +321,7 @@ impl Graph {
 
     /// The nodes that are there and that no links of the lowest layer lead to.
     fn cut_off(&self, entry: u32, is_there: &impl Fn(u32) -> bool) -> Vec<u32> {
-        let mut seen = Seen(vec![0; self.keys.len().div_ceil(64)]);
+        let mut seen = Seen::none(self.keys.len());
         let mut ahead = vec![entry];
         seen.first(entry);
         while let Some(node) = ahead.pop() {
