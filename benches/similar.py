@@ -6,10 +6,12 @@
 Two threads each. The vectors are those of the compositions of a data directory (the bundled datasets, where it is empty), one each;
 1,000 of them ask for their 10 nearest. The graphs of the peers have 16 links a node (32 in the lowest layer) and keep 100 in mind while
 they are made, ours 12 and 48, and 24 in the lowest layer, linked anew; walks keep 24, 48 and 96 in mind for the peers, and as many as the graph has found necessary for ours.
-Recall counts what is not farther than the tenth true neighbour. Peers that do not know L1 sit out `composition`.
+Memory is that of vectors and graph: of peers what the process holds more once they are made. Recall counts what is not farther than the tenth true neighbour. Peers that do not know L1 sit out `composition`.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -31,12 +33,23 @@ from usearch.index import Index  # noqa: E402
 
 K, QUERIES, LINKS, CONSTRUCTION = 10, 1000, 16, 100
 EF = (24, 48, 96)
+MIB = 1 << 20
 
 
 def timed(work):
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    gc.collect()
+    # what is free goes back first, where the C library can
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    with open("/proc/self/statm") as of:
+        return int(of.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 def recall(x, queries, found, metric, farthest):
@@ -68,6 +81,8 @@ def peers(x, queries, metric, farthest):
     n, dims = x.shape
     ask = lambda found: recall(x, queries, np.asarray(found, dtype=np.int64), metric, farthest)
     if metric == "l2":
+        before = resident()
+
         def make():
             index = hnswlib.Index("l2", dims)
             index.init_index(n, M=LINKS, ef_construction=CONSTRUCTION)
@@ -80,8 +95,9 @@ def peers(x, queries, metric, farthest):
             index.set_ef(ef)
             return index.knn_query(queries, K, num_threads=threads)[0]
 
-        yield "hnswlib", made, rates(search, ask)
+        yield "hnswlib", made, resident() - before, rates(search, ask)
         del index
+        before = resident()
 
         def make_usearch():
             index = Index(ndim=dims, metric="l2sq", dtype="f32", connectivity=LINKS, expansion_add=CONSTRUCTION)
@@ -94,8 +110,10 @@ def peers(x, queries, metric, farthest):
             index.expansion_search = ef
             return index.search(queries, K, threads=threads).keys
 
-        yield "usearch", made, rates(search_usearch, ask)
+        yield "usearch", made, resident() - before, rates(search_usearch, ask)
         del index
+
+    before = resident()
 
     def make_faiss():
         index = faiss.IndexHNSWFlat(dims, LINKS, faiss.METRIC_L1 if metric == "l1" else faiss.METRIC_L2)
@@ -112,7 +130,7 @@ def peers(x, queries, metric, farthest):
         faiss.omp_set_num_threads(THREADS)
         return found
 
-    yield "FAISS HNSW", made, rates(search_faiss, ask)
+    yield "FAISS HNSW", made, resident() - before, rates(search_faiss, ask)
 
 
 def main():
@@ -132,19 +150,19 @@ def main():
         queries = np.ascontiguousarray(x[:: max(1, len(x) // QUERIES)][:QUERIES])
         farthest = truth(x, queries, metric)
         print(f"\n{space}: {ours['vectors']:,} vectors of {ours['dims']} components, {metric.upper()}\n")
-        print("| engine | made, s | width | recall at 10 | queries/s, 1 thread | 2 threads | ours / it |")
-        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        print("| engine | made, s | MiB | width | recall at 10 | queries/s, 1 thread | 2 threads | ours / it |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
         made = f"{ours['made_s']:.0f}" if ours["made_s"] > 1 else "kept"
         print(
-            f"| matgenome | {made} | | {ours['recall']:.4f} | {ours['walk_qps_one_thread']:,.0f} | {ours['walk_qps']:,.0f} | |"
+            f"| matgenome | {made} | {ours['bytes'] / MIB:.0f} | | {ours['recall']:.4f} | {ours['walk_qps_one_thread']:,.0f} | {ours['walk_qps']:,.0f} | |"
         )
-        print(f"| matgenome, all looked at | | | 1 | | {ours['exact_qps']:,.0f} | {ours['walk_qps'] / ours['exact_qps']:.1f} |")
+        print(f"| matgenome, all looked at | | {x.nbytes / MIB:.0f} | | 1 | | {ours['exact_qps']:,.0f} | {ours['walk_qps'] / ours['exact_qps']:.1f} |")
         figure = {"space": space, "ours": ours, "peers": {}}
-        for name, seconds, of in peers(x, queries, metric, farthest):
+        for name, seconds, size, of in peers(x, queries, metric, farthest):
             for ef, share, one, both in of:
                 ratio = ours["walk_qps_one_thread"] / one
-                print(f"| {name} | {seconds:.0f} | {ef} | {share:.4f} | {one:,.0f} | {both:,.0f} | {ratio:.2f} |", flush=True)
-            figure["peers"][name] = {"made_s": seconds, "of": of}
+                print(f"| {name} | {seconds:.0f} | {size / MIB:.0f} | {ef} | {share:.4f} | {one:,.0f} | {both:,.0f} | {ratio:.2f} |", flush=True)
+            figure["peers"][name] = {"made_s": seconds, "bytes": size, "of": of}
         figures.append(figure)
     print()
     print(json.dumps({"bench": "similar", "figures": figures}))

@@ -109,6 +109,11 @@ impl Sketch {
         self.arch.dispatch(Apart { differences: self.differences, a: self.row(a), b: self.row(b) })
     }
 
+    /// Bytes of memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.rows.as_slice())
+    }
+
     #[inline(always)]
     fn row(&self, row: u32) -> &[Line] {
         &self.rows[row as usize * self.lines..][..self.lines]

@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{}",
         serde_json::json!({
-            "vectors": distinct.len(), "dims": vectors.dims(), "made_s": made_s, "threads": rayon::current_num_threads(),
+            "vectors": distinct.len(), "dims": vectors.dims(), "bytes": 4 * distinct.len() * vectors.dims() + guide.bytes(), "made_s": made_s, "threads": rayon::current_num_threads(),
             "exact_qps": n / exact_s, "walk_qps_one_thread": n / one_s, "walk_qps": n / all_s, "recall": recall,
             "stated_recall": guide.recall(),
         })

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Graph, Lists, Recall};
 
 /// Counts up with every change of what a file means, or of what the vectors of a space are.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Walks keep so many in mind at most.
 const MAX_BREADTH: usize = 4096;

@@ -270,6 +270,13 @@ impl Guide {
         self.graph.recall
     }
 
+    /// Bytes of memory that it takes beside the vectors, about.
+    pub fn bytes(&self) -> usize {
+        let lists = self.graph.layers.iter().chain([&self.members]);
+        let numbers: usize = lists.map(|list| list.starts.len() + list.all.len()).sum();
+        8 * self.graph.keys.len() + 4 * (numbers + self.apart.len()) + self.sketch.bytes()
+    }
+
     /// Whether a walk to the `k` nearest of `allowed` vectors is faster than a look at all of these.
     pub fn pays(&self, allowed: usize, k: usize) -> bool {
         allowed >= SPARE * self.breadth(k) && LOST_AFTER * allowed >= self.members.all.len()
