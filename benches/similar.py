@@ -6,7 +6,8 @@
 Two threads each. The vectors are those of the compositions of a data directory (the bundled datasets, where it is empty), one each;
 1,000 of them ask for their 10 nearest. The graphs of the peers have 16 links a node (32 in the lowest layer) and keep 100 in mind while
 they are made, ours 12 and 48, and 24 in the lowest layer, linked anew; walks keep 24, 48 and 96 in mind for the peers, and as many as the graph has found necessary for ours.
-Memory is that of vectors and graph: of peers what the process holds more once they are made. Recall counts what is not farther than the tenth true neighbour. Peers that do not know L1 sit out `composition`.
+Memory is that of one vector a composition and of the graph: of peers what the process holds more once they are made, ours calculated
+(the look at all vectors without what it makes of them when it is first asked). Recall counts what is not farther than the tenth true neighbour. Peers that do not know L1 sit out `composition`.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 //! Rows as bytes: what walks along a graph see of them.
 //!
-//! A walk measures some hundred rows that lie anywhere in memory, and waits for each. As bytes they are a quarter as much to wait for; which
+//! A walk measures some hundred rows that lie anywhere in memory, and waits for each. As bytes they are about a quarter as much to wait for; which
 //! of those that it finds are the nearest, [`Probe`] decides.
 
 use pulp::{Arch, Simd, WithSimd};
@@ -43,10 +43,11 @@ pub struct Sketch {
 pub struct Sketched(Vec<Line>);
 
 impl Sketch {
-    /// Of these rows, in their order; they must exist.
-    pub fn new(probe: &Probe, rows: &[u32]) -> Sketch {
+    /// Of these rows, in their order; they must exist. `None` keeps a number free: what is measured of it means nothing.
+    pub fn new(probe: &Probe, rows: &[Option<u32>]) -> Sketch {
         let dims = probe.vectors().dims();
-        let sampled: Vec<&[f32]> = rows.iter().step_by(rows.len() / SAMPLED + 1).map(|row| probe.row(*row)).collect();
+        let sampled: Vec<&[f32]> =
+            rows.iter().flatten().step_by(rows.len() / SAMPLED + 1).map(|row| probe.row(*row)).collect();
         // the median: a few that are far away do not move it
         let median = |component: usize| {
             let mut all: Vec<f32> = sampled.iter().map(|row| row[component]).collect();
@@ -59,7 +60,10 @@ impl Sketch {
         };
         let mut reach: Vec<f64> = sampled.iter().flat_map(away).collect();
         let place = (reach.len() - reach.len() / CUT_OFF).saturating_sub(1);
+        let most = reach.iter().copied().fold(0.0, f64::max);
         let reach = if reach.is_empty() { 0.0 } else { *reach.select_nth_unstable_by(place, f64::total_cmp).1 };
+        // where hardly any component differs, those that do
+        let reach = if reach > 0.0 { reach } else { most };
         let mut sketch = Sketch {
             arch: Arch::new(),
             differences: probe.metric() == Metric::L1,
@@ -73,7 +77,8 @@ impl Sketch {
             .par_chunks_exact_mut(sketch.lines.max(1))
             .zip(rows)
             .with_min_len(1024)
-            .for_each(|(to, row)| sketch.write(probe.row(*row), to));
+            .filter_map(|(to, row)| row.map(|row| (to, row)))
+            .for_each(|(to, row)| sketch.write(probe.row(row), to));
         sketch.rows = lines;
         sketch
     }
@@ -81,8 +86,9 @@ impl Sketch {
     /// A point as it is measured.
     ///
     /// # Panics
-    /// It has more components than the vectors.
+    /// It has fewer or more components than the vectors.
     pub fn point(&self, of: &[f32]) -> Sketched {
+        assert_eq!(of.len(), self.middle.len(), "a point has as many components as the vectors");
         let mut lines = vec![Line([0; LINE]); self.lines];
         self.write(of, &mut lines);
         Sketched(lines)
@@ -194,7 +200,7 @@ mod tests {
             let value = |at: usize| ((at * 7919 + dims) % 1009) as f32 / 50.0 - 3.0;
             for metric in [Metric::L1, Metric::L2] {
                 let probe = probe(dims, metric, value);
-                let rows: Vec<u32> = (0..300).rev().collect();
+                let rows: Vec<Option<u32>> = (0..300).rev().map(Some).collect();
                 let sketch = Sketch::new(&probe, &rows);
                 let mut found = vec![7];
                 let point = sketch.point(probe.row(299 - 5));
@@ -216,10 +222,10 @@ mod tests {
     #[test]
     fn any_finite_vectors_have_a_sketch() {
         let all_same = probe(3, Metric::L2, |_| 2.5);
-        let sketch = Sketch::new(&all_same, &[0, 1]);
+        let sketch = Sketch::new(&all_same, &[Some(0), Some(1)]);
         assert_eq!(sketch.apart(0, 1), 0);
         let far = probe(2, Metric::L2, |at| if at % 3 == 0 { 1e18 } else { -1e18 });
-        let sketch = Sketch::new(&far, &[0, 1, 2]);
+        let sketch = Sketch::new(&far, &[0, 1, 2].map(Some));
         assert!(sketch.apart(0, 1) > 30_000);
         let mut found = Vec::new();
         sketch.measure(&sketch.point(&[f32::MAX, f32::NAN]), &[0, 1, 2], &mut found);
@@ -227,7 +233,14 @@ mod tests {
         assert!(Sketch::new(&far, &[]).rows.is_empty());
         // one that is far away does not take the steps of the others
         let outlier = probe(64, Metric::L1, |at| if at == 0 { 1e6 } else { (at % 7) as f32 });
-        let sketch = Sketch::new(&outlier, &(0..300).collect::<Vec<_>>());
+        let sketch = Sketch::new(&outlier, &(0..300).map(Some).collect::<Vec<_>>());
         assert!(sketch.apart(1, 2) > 100);
+        // nor does one that is not among them
+        let sketch = Sketch::new(&outlier, &(0..300).map(|row| (row > 290).then_some(row)).collect::<Vec<_>>());
+        assert!(sketch.apart(295, 296) > 100);
+        // what differs in one component alone is told apart
+        let one = probe(128, Metric::L2, |at| if at == 128 * 150 { 1.0 } else { 0.5 });
+        let sketch = Sketch::new(&one, &(0..300).map(Some).collect::<Vec<_>>());
+        assert!(sketch.apart(149, 150) > 10_000 && sketch.apart(0, 1) == 0);
     }
 }

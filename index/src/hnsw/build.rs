@@ -136,7 +136,7 @@ impl Graph {
         // keys are as good as random: neighbours do not come together, so that far links form
         let mut order: Vec<u32> = (0..rows.len() as u32).collect();
         order.sort_unstable_by_key(|node| keys[*node as usize]);
-        let sketch = Sketch::new(probe, &rows);
+        let sketch = Sketch::new(probe, &rows.iter().copied().map(Some).collect::<Vec<_>>());
         let (layers, entry) = link(&sketch, &order);
         let recall = Recall { share: 0.0, at: AT, queries: 0 };
         let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };

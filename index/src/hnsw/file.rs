@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Graph, Lists, Recall};
 
-/// Counts up with every change of what a file means, or of what the vectors of a space are.
+/// Counts up with every change of what a file means, of what the vectors of a space are, or of how walks see them.
 const FORMAT: u32 = 2;
 
 /// Walks keep so many in mind at most.

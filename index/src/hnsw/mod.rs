@@ -123,7 +123,7 @@ fn ranked(distance: u32, node: u32) -> u64 {
 /// A walk along a graph, to a point.
 struct Walk<'a> {
     graph: &'a Graph,
-    /// The vectors of the nodes; any of those that are gone.
+    /// The vectors of the nodes that are there.
     sketch: &'a Sketch,
     gone: &'a Seen,
     point: Sketched,
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
 pub struct Guide {
     graph: Arc<Graph>,
     probe: Probe,
-    /// A vector of each node, any where it is gone.
+    /// The first vector of each node.
     sketch: Sketch,
     gone: Seen,
     gone_count: usize,
@@ -255,8 +255,8 @@ impl Guide {
         let mut apart: Vec<u32> = unknown.chain(unreached.iter().flat_map(|node| members.of(*node)).copied()).collect();
         apart.sort_unstable();
         apart.dedup();
-        let first = |node: u32| members.of(node).first().copied().unwrap_or(0);
-        let sketch = Sketch::new(&probe, &(0..nodes as u32).map(first).collect::<Vec<_>>());
+        let first: Vec<Option<u32>> = (0..nodes as u32).map(|node| members.of(node).first().copied()).collect();
+        let sketch = Sketch::new(&probe, &first);
         Some(Guide { graph, probe, sketch, gone, gone_count, entry, members, apart })
     }
 
