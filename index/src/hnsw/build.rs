@@ -11,7 +11,7 @@ use gpu::{Device, GpuError, Mask, Masks, NearestQuery, Probe, Sketch};
 use hnsw_rs::prelude::{Distance, Hnsw};
 use rayon::prelude::*;
 
-use super::{Graph, Lists, Recall, Seen, Walk};
+use super::{Graph, Lists, Marked, Recall, Walk};
 
 /// Links of a node in the layers above the lowest; there it has twice as many.
 const LINKS: usize = 12;
@@ -66,7 +66,7 @@ struct Field<'a> {
     rows: &'a [u32],
     sketch: &'a Sketch,
     /// None of the nodes.
-    gone: Seen,
+    gone: Marked,
 }
 
 impl Field<'_> {
@@ -140,7 +140,7 @@ impl Graph {
         let (layers, entry) = link(&sketch, &order);
         let recall = Recall { share: 0.0, at: AT, queries: 0 };
         let mut graph = Graph { keys, layers, entry, lost: Vec::new(), breadth: BREADTHS[0], recall };
-        let field = Field { probe, rows: &rows, sketch: &sketch, gone: Seen::none(rows.len()) };
+        let field = Field { probe, rows: &rows, sketch: &sketch, gone: Marked::none(rows.len()) };
         graph.relink(&field);
         let linked = start.elapsed();
         let found_again = graph.find_all(&field);

@@ -95,18 +95,22 @@ impl Lists {
 
 /// Some nodes, a bit each.
 #[derive(Debug)]
-struct Seen(Vec<u64>);
+struct Marked(Vec<u64>);
 
-impl Seen {
-    fn none(nodes: usize) -> Seen {
-        Seen(vec![0; nodes.div_ceil(64)])
+impl Marked {
+    fn none(nodes: usize) -> Marked {
+        Marked(vec![0; nodes.div_ceil(64)])
     }
 
     fn has(&self, node: u32) -> bool {
         self.0[node as usize / 64] & 1u64 << (node % 64) != 0
     }
 
-    /// Whether it is the first time.
+    fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Marks a node: whether it is the first time.
     fn first(&mut self, node: u32) -> bool {
         let (word, bit) = (&mut self.0[node as usize / 64], 1u64 << (node % 64));
         let first = *word & bit == 0;
@@ -125,14 +129,14 @@ struct Walk<'a> {
     graph: &'a Graph,
     /// The vectors of the nodes that are there.
     sketch: &'a Sketch,
-    gone: &'a Seen,
+    gone: &'a Marked,
     point: Sketched,
     nodes: Vec<u32>,
     distances: Vec<u32>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(graph: &'a Graph, sketch: &'a Sketch, gone: &'a Seen, to: &[f32]) -> Walk<'a> {
+    fn new(graph: &'a Graph, sketch: &'a Sketch, gone: &'a Marked, to: &[f32]) -> Walk<'a> {
         Walk { graph, sketch, gone, point: sketch.point(to), nodes: Vec::new(), distances: Vec::new() }
     }
 
@@ -144,7 +148,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Measures the nodes that a node of the lowest layer leads to and that were not seen, through one that is gone at most.
-    fn measure_unseen(&mut self, node: u32, seen: &mut Seen) {
+    fn measure_unseen(&mut self, node: u32, seen: &mut Marked) {
         let lowest = &self.graph.layers[0];
         self.nodes.clear();
         for &way in lowest.of(node) {
@@ -181,7 +185,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        let mut seen = Seen::none(graph.keys.len());
+        let mut seen = Marked::none(graph.keys.len());
         let (mut ahead, mut found) = (BinaryHeap::new(), BinaryHeap::with_capacity(breadth + 1));
         let mut looked_at = 1;
         seen.first(here as u32);
@@ -227,8 +231,7 @@ pub struct Guide {
     probe: Probe,
     /// The first vector of each node.
     sketch: Sketch,
-    gone: Seen,
-    gone_count: usize,
+    gone: Marked,
     entry: u32,
     /// The vectors of each node.
     members: Lists,
@@ -243,12 +246,12 @@ impl Guide {
         let node_of: HashMap<u64, u32> = graph.keys.iter().copied().zip(0..).collect();
         let of: Vec<u32> = keys.par_iter().map(|key| node_of.get(key).copied().unwrap_or(NONE)).collect();
         let members = Lists::places(&of, nodes);
-        let mut gone = Seen::none(nodes);
-        let gone_count = (0..nodes as u32).filter(|node| members.of(*node).is_empty() && gone.first(*node)).count();
+        let mut gone = Marked::none(nodes);
+        (0..nodes as u32).filter(|node| members.of(*node).is_empty()).for_each(|node| _ = gone.first(node));
         let is_there = |node: u32| !gone.has(node);
         let entry = graph.entry_of(&is_there)?;
         let mut unreached = graph.lost.clone();
-        if gone_count > 0 {
+        if gone.count() > 0 {
             unreached.extend(graph.cut_off(entry, &is_there));
         }
         let unknown = (0u32..).zip(&of).filter(|(_, node)| **node == NONE).map(|(at, _)| at);
@@ -257,12 +260,12 @@ impl Guide {
         apart.dedup();
         let first: Vec<Option<u32>> = (0..nodes as u32).map(|node| members.of(node).first().copied()).collect();
         let sketch = Sketch::new(&probe, &first);
-        Some(Guide { graph, probe, sketch, gone, gone_count, entry, members, apart })
+        Some(Guide { graph, probe, sketch, gone, entry, members, apart })
     }
 
     /// Whether a new graph would serve better.
     pub(crate) fn is_stale(&self) -> bool {
-        (self.gone_count + self.apart.len()) * STALE > self.graph.keys.len()
+        (self.gone.count() + self.apart.len()) * STALE > self.graph.keys.len()
     }
 
     /// How well it finds neighbours.
@@ -328,7 +331,7 @@ impl Graph {
 
     /// The nodes that are there and that no links of the lowest layer lead to.
     fn cut_off(&self, entry: u32, is_there: &impl Fn(u32) -> bool) -> Vec<u32> {
-        let mut seen = Seen::none(self.keys.len());
+        let mut seen = Marked::none(self.keys.len());
         let mut ahead = vec![entry];
         seen.first(entry);
         while let Some(node) = ahead.pop() {
