@@ -60,13 +60,6 @@ impl Few {
     }
 }
 
-/// By how much the mean square error of so many trees, of this deviation, is more than that of `all`.
-pub(crate) fn fewer_trees(spread: f32, trees: u32, all: usize) -> f64 {
-    let (square, trees) = (f64::from(spread).powi(2), f64::from(trees));
-    // of one tree no deviation is known
-    if trees < 2.0 { 0.0 } else { (square * trees / (trees - 1.0) * (1.0 / trees - 1.0 / all as f64)).max(0.0) }
-}
-
 /// The blend of the least mean error when all voices are heard, of the values and what was said of them. Whether there are samples that
 /// are alike, and an encoder.
 pub(crate) fn best_blend(cases: &[(f32, Voices)], [alike, encoder]: [bool; 2], few: Few) -> Blend {

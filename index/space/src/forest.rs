@@ -154,13 +154,13 @@ fn unpacked(packed: &[(u32, f32)], columns: usize) -> Option<Vec<Branch>> {
 pub struct Unseen {
     /// Mean over the trees that leave the sample's group out.
     pub near: Vec<f32>,
-    /// The trees' deviation.
+    /// How much more its mean square error is than that of as many of them as the forest has trees.
+    pub near_excess: Vec<f64>,
+    /// The deviation of all trees, as it would be of a new sample that is like this one: some of them lack its cluster.
     pub near_spread: Vec<f32>,
-    /// How many trees these are.
-    pub near_trees: Vec<u32>,
     /// Mean over the trees that leave out the sample's cluster.
     pub far: Vec<f32>,
-    /// The trees' deviation.
+    /// These trees' deviation.
     pub far_spread: Vec<f32>,
 }
 
@@ -198,37 +198,38 @@ impl Forest {
                 (grow_tree(columns, values, samples, growth, &mut random), out)
             })
             .collect();
-        let sums: Vec<[[f64; 3]; 2]> = (0..rows)
+        let sums: Vec<[Sums; 2]> = (0..rows)
             .into_par_iter()
             .map(|row| {
-                let mut sums = [[0f64; 3]; 2];
+                let mut sums = [Sums::default(); 2];
                 for (tree, (branches, _)) in grown.iter().enumerate().filter(|(_, (_, out))| out[row]) {
-                    let sums = &mut sums[usize::from(tree % 2 == 1 && cluster_count > 1)];
-                    let said = f64::from(descend(branches, |column| columns.column(column)[row]));
-                    sums[0] += 1.0;
-                    sums[1] += said;
-                    sums[2] += said * said;
+                    let kind = usize::from(tree % 2 == 1 && cluster_count > 1);
+                    sums[kind].add(descend(branches, |column| columns.column(column)[row]));
                 }
                 sums
             })
             .collect();
-        let mean = |kind: usize| {
-            let said = sums.iter().map(|sums| sums[kind]);
-            let pairs = said.map(|[n, sum, squares]| {
-                let mean = sum / n;
-                (mean as f32, (squares / n - mean * mean).max(0.0).sqrt() as f32)
-            });
-            pairs.unzip::<f32, f32, Vec<f32>, Vec<f32>>()
+        let all = growth.trees as f64;
+        let near_spread = |[near, far]: &[Sums; 2]| {
+            if far.count == 0 {
+                return near.square().sqrt() as f32;
+            }
+            let lack = f64::from(far.count) / all;
+            // the means of few trees differ also by chance
+            let between = (near.mean() - far.mean()).powi(2) - near.square_of_mean() - far.square_of_mean();
+            let within = (1.0 - lack) * near.square() + lack * far.square();
+            (within + lack * (1.0 - lack) * between.max(0.0)).sqrt() as f32
         };
-        let ((near, near_spread), (far, far_spread)) = (mean(0), mean(1));
-        let near_trees = sums.iter().map(|[[n, ..], _]| *n as u32).collect();
+        let near_excess = |[near, _]: &[Sums; 2]| (near.square_of_mean() - near.square() / all).max(0.0);
+        let unseen = Unseen {
+            near: sums.iter().map(|[near, _]| near.mean() as f32).collect(),
+            near_excess: sums.iter().map(near_excess).collect(),
+            near_spread: sums.iter().map(near_spread).collect(),
+            far: sums.iter().map(|[_, far]| far.mean() as f32).collect(),
+            far_spread: sums.iter().map(|[_, far]| far.square().sqrt() as f32).collect(),
+        };
         let trees = grown.into_iter().map(|(branches, _)| branches).collect();
-        (Forest { trees, columns: columns.count() }, Unseen { near, near_spread, near_trees, far, far_spread })
-    }
-
-    /// Number of trees.
-    pub fn trees(&self) -> usize {
-        self.trees.len()
+        (Forest { trees, columns: columns.count() }, unseen)
     }
 
     /// Bytes of memory that the trees take.
@@ -243,33 +244,59 @@ impl Forest {
 
     /// What the trees say of samples, one after the other in `rows`, [`Forest::columns`] numbers each: mean and deviation.
     pub fn predict(&self, rows: &[f32]) -> Vec<(f32, f32)> {
-        let n = self.trees.len().max(1) as f64;
         let blocks = rows.par_chunks(BLOCK * self.columns.max(1));
         blocks
             .flat_map_iter(|block| {
-                let mut sums = vec![(0f64, 0f64); block.len() / self.columns.max(1)];
-                let add = |sums: &mut (f64, f64), said: f32| {
-                    sums.0 += f64::from(said);
-                    sums.1 += f64::from(said) * f64::from(said);
-                };
+                let mut sums = vec![Sums::default(); block.len() / self.columns.max(1)];
                 let (whole, rest) = block.split_at(block.len() - block.len() % (TOGETHER * self.columns.max(1)));
                 for tree in &self.trees {
                     let (of_whole, of_rest) = sums.split_at_mut(whole.len() / self.columns.max(1));
                     let together = whole.chunks_exact(TOGETHER * self.columns);
                     for (sums, rows) in of_whole.chunks_exact_mut(TOGETHER).zip(together) {
                         let said = descend_together(tree, rows, self.columns);
-                        sums.iter_mut().zip(said).for_each(|(sums, said)| add(sums, said));
+                        sums.iter_mut().zip(said).for_each(|(sums, said)| sums.add(said));
                     }
                     for (sums, row) in of_rest.iter_mut().zip(rest.chunks_exact(self.columns)) {
-                        add(sums, descend(tree, |column| row[column]));
+                        sums.add(descend(tree, |column| row[column]));
                     }
                 }
-                sums.into_iter().map(move |(sum, squares)| {
-                    let mean = sum / n;
-                    (mean as f32, (squares / n - mean * mean).max(0.0).sqrt() as f32)
-                })
+                sums.into_iter().map(|sums| (sums.mean() as f32, sums.square().sqrt() as f32))
             })
             .collect()
+    }
+}
+
+/// What some trees say of one sample.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    count: u32,
+    sum: f64,
+    squares: f64,
+}
+
+impl Sums {
+    fn add(&mut self, said: f32) {
+        let said = f64::from(said);
+        self.count += 1;
+        self.sum += said;
+        self.squares += said * said;
+    }
+
+    /// NaN of no trees.
+    fn mean(self) -> f64 {
+        self.sum / f64::from(self.count)
+    }
+
+    /// The mean square deviation of a tree, however few they are: of one alone 0, of none NaN.
+    fn square(self) -> f64 {
+        let (n, mean) = (f64::from(self.count), self.mean());
+        let square = (self.squares / n - mean * mean).max(0.0) * n / (n - 1.0).max(1.0);
+        if self.count == 0 { f64::NAN } else { square }
+    }
+
+    /// That of the mean of all of them.
+    fn square_of_mean(self) -> f64 {
+        self.square() / f64::from(self.count)
     }
 }
 
@@ -463,6 +490,25 @@ mod tests {
         assert!(near < 0.25 * nothing, "{near} of {nothing}");
         assert!(seen < near, "samples that trees have seen are said better: {seen}, {near}");
         assert!(unseen.far.iter().all(|said| said.is_finite()) && forest.predict(&[f32::NAN; 4])[0].0.is_finite());
+    }
+
+    /// Intervals are as wide for new samples as errors of known ones say only if both are measured by the same deviation.
+    #[test]
+    fn trees_differ_as_much_about_known_samples_as_about_new_ones() {
+        let (columns, wanted, _) = samples(3000);
+        let known: Vec<f32> = (0..4).flat_map(|column| columns.column(column)[..1500].to_vec()).collect();
+        let Some(known) = Columns::new(1500, known) else { panic!("1500 rows") };
+        let groups: Vec<u32> = (0..1500).collect();
+        let rows: Vec<f32> = (4 * 1500..4 * 3000).map(|at| columns.column(at % 4)[at / 4]).collect();
+        let mean = |spreads: &mut dyn Iterator<Item = f32>| spreads.map(f64::from).sum::<f64>() / 1500.0;
+        // clusters that matter: what trees say of one that they lack is another thing
+        for parts in [0.0, 0.3, 2.0] {
+            let clusters: Vec<u32> = wanted[..1500].iter().map(|value| ((value + 2.0) * parts) as u32).collect();
+            let (forest, unseen) = Forest::grow(&known, &wanted[..1500], &groups, &clusters, &Growth::default());
+            let of_new = mean(&mut forest.predict(&rows).into_iter().map(|(_, spread)| spread));
+            let ratio = mean(&mut unseen.near_spread.iter().copied()) / of_new;
+            assert!((0.93..1.05).contains(&ratio), "{parts}: {ratio}");
+        }
     }
 
     #[test]

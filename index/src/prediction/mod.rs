@@ -178,6 +178,7 @@ impl Predictions {
             return Ok(*known);
         }
         let mut bytes = self.encoders()?.1.to_le_bytes().to_vec();
+        bytes.extend(model::FORMAT.to_le_bytes());
         let dictionary = fingerprint(snapshot.datasets.iter().map(|d| &d.info)).map_err(std::io::Error::from)?;
         bytes.extend(dictionary.to_le_bytes());
         // visibility decides what is learned from

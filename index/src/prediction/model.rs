@@ -17,7 +17,7 @@ use super::ground::{Compositions, NONE, scope_of};
 use crate::snapshot::Snapshot;
 
 /// Counts up with every change of what is said of the same values.
-const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 /// Samples of one property, at most, and of one composition.
 const SAMPLES: usize = 12_000;
 const OF_ONE: usize = 4;
@@ -48,13 +48,15 @@ pub(super) struct Known {
 
 impl Known {
     /// The known values of a property that are learned from: of one composition a few, of very many materials some, whichever
-    /// the hashes of their ids choose, so that a new record changes little of the choice.
+    /// the hashes of their ids choose, so that a new record changes little of the choice. What phases have from their material without a
+    /// phase is its observation alone.
     pub(super) fn of(ground: &Ground<'_>, property: &Property) -> Known {
         let (snapshot, compositions) = (ground.snapshot, ground.compositions);
         let beliefs = snapshot.beliefs(&scope_of(snapshot, property), property, None);
         let hash = |row: u32| content_hash(snapshot.materials.id.value(row as usize).as_bytes());
         let mut known: Vec<(u32, u64, u32, f32)> = (0..beliefs.len())
             .into_par_iter()
+            .filter(|i| !beliefs.inherited[*i])
             .map(|i| {
                 let row = beliefs.row[i];
                 (compositions.of_row[row as usize], hash(row), row, beliefs.mean[i] as f32)

@@ -73,9 +73,12 @@ fn empty_cells_are_predicted_and_say_so() {
     wait(async {
         let mut records = compounds("lab");
         let known = records.clone().into_iter().filter(|record| record.measurements.len() == 2);
+        // some phases have values of their own, others have their hardness from the formula
         records.extend(known.enumerate().map(|(i, mut phase)| {
             phase.id.push_str("-phase");
             phase.space_group = Some(if i % 2 == 0 { 225 } else { 186 });
+            phase.measurements.iter_mut().for_each(|one| one.value *= 1.01);
+            phase.measurements.retain(|one| i % 2 == 0 || &*one.property == "density");
             phase
         }));
         let hub = filled(dir.path(), &records).await;
@@ -86,6 +89,14 @@ fn empty_cells_are_predicted_and_say_so() {
         assert!(before.candidates.iter().all(|c| c.targets[0].evidence == Evidence::None));
 
         predict(&hub);
+        let snapshot = hub.snapshot();
+        let samples = &snapshot.predicted(property("hardness_vickers")).unwrap().samples;
+        let of = |space_group: i16| {
+            let groups = &snapshot.materials.space_group;
+            samples.iter().filter(|row| groups[**row as usize] == space_group).count()
+        };
+        let formulas = (METALS.len() - 1) * OTHERS.len();
+        assert_eq!([of(0), of(225), of(186)], [formulas, formulas / 2, 0], "what phases inherit is no sample");
         let after = hub.suggest(&spec, Viewer::Public).unwrap();
         assert!(after.meta.unpredicted.is_empty());
         assert_eq!(after.candidates.len(), OTHERS.len());
